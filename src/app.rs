@@ -1,0 +1,165 @@
+//! The parts, built once, and run until told to stop.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::Notify;
+
+use crate::catalog::Catalog;
+use crate::catalog::reports::Reports;
+use crate::clock::{self, Clock};
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+use crate::http::{Api, Readiness};
+use crate::lake::Warehouse;
+use crate::maintenance::Driver;
+use crate::store::Store;
+use crate::{http, limits, telemetry};
+
+/// A server whose parts are built and whose port is open, not yet serving.
+#[derive(Debug)]
+pub struct App {
+    api: Api,
+    driver: Driver,
+    listener: TcpListener,
+    address: SocketAddr,
+    grace: Duration,
+    cors_origins: Vec<String>,
+    // Held until the end: another process that opens the directory meanwhile gets a clear error.
+    lock: DataDirLock,
+}
+
+impl App {
+    /// Locks the data directory, opens the database and the warehouse, and binds the address.
+    pub async fn open(config: &Config) -> Result<Self> {
+        let mut lock = DataDirLock::take(&config.data_dir)?;
+        let clock = Clock::system();
+        let catalog = open_catalog(config, &clock).await?;
+        let listener = bind(config.listen)?;
+        let address = listener.local_addr().map_err(|error| Error::internal("No local address").because(error))?;
+        lock.write_address(address)?;
+        let reports = Reports::start(catalog.store().clone());
+        let driver = Driver::start(catalog.clone());
+        let api = Api { catalog, reports, readiness: Readiness::default(), metrics: telemetry::metrics()? };
+        let (grace, cors_origins) = (config.shutdown_timeout, config.cors_origins.clone());
+        Ok(Self { api, driver, listener, address, grace, cors_origins, lock })
+    }
+
+    /// Where the server listens; with port 0 in the configuration, the port it was given.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The catalog of the default warehouse.
+    pub fn catalog(&self) -> &Catalog {
+        &self.api.catalog
+    }
+
+    /// Serves until `stop` is done, finishes what is under way, and closes everything.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
+        let Self { api, driver, listener, grace, cors_origins, lock, .. } = self;
+        let router = http::router(api.clone(), &cors_origins)?;
+        let upkeep = tokio::spawn(keep_metrics(api.metrics.clone()));
+        let readiness = api.readiness.clone();
+        let stop = async move {
+            stop.await;
+            readiness.stop();
+        };
+        let served = http::serve(listener, router, stop, grace).await;
+        upkeep.abort();
+        driver.stop().await;
+        api.reports.drain().await;
+        api.catalog.store().close().await;
+        drop(lock);
+        served
+    }
+}
+
+/// Opens database and warehouse; the caller holds the data directory's lock.
+pub async fn open_catalog(config: &Config, clock: &Clock) -> Result<Catalog> {
+    let store = Store::open(&config.data_dir.join("catalog.db"), clock.clone()).await?;
+    let warehouse = Warehouse::open(&config.warehouse)?;
+    if warehouse.is_local() {
+        warehouse.create_folder(&config.warehouse.url).await?;
+    }
+    Ok(Catalog::new(store, warehouse, clock.clone(), Arc::new(Notify::new())))
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener> {
+    let failed = |error: std::io::Error| {
+        Error::new(Kind::Unavailable, format!("{address} cannot be listened on: {error}; choose another with --listen"))
+    };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(failed)?;
+    socket.set_reuseaddr(true).map_err(failed)?;
+    socket.bind(address).map_err(failed)?;
+    socket.listen(limits::ACCEPT_BACKLOG).map_err(failed)
+}
+
+/// Histograms are folded together now and then, so that they do not grow while nobody asks for them.
+async fn keep_metrics(handle: metrics_exporter_prometheus::PrometheusHandle) {
+    loop {
+        clock::sleep(Duration::from_secs(5)).await;
+        handle.run_upkeep();
+    }
+}
+
+/// The lock of a data directory: one process at a time. It is the kernel's, so it ends with the process, however that
+/// ends; the file's content is the address of whoever holds it.
+#[derive(Debug)]
+pub struct DataDirLock {
+    file: File,
+}
+
+impl DataDirLock {
+    /// Takes the lock, making the directory where needed.
+    pub fn take(data_dir: &Path) -> Result<Self> {
+        let failed = |error: std::io::Error| {
+            Error::new(Kind::Unavailable, format!("Data directory {} cannot be used: {error}", data_dir.display()))
+        };
+        fs::create_dir_all(data_dir).map_err(failed)?;
+        let path = data_dir.join("floeberg.lock");
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                drop(file.read_to_string(&mut holder));
+                return Err(Error::new(
+                    Kind::Unavailable,
+                    format!(
+                        "Data directory {} is in use by another floeberg{}: stop it, or choose another with --data-dir",
+                        data_dir.display(),
+                        if holder.trim().is_empty() { String::new() } else { format!(" at http://{}", holder.trim()) }
+                    ),
+                ));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        File::open(data_dir).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        file.set_len(0).map_err(failed)?;
+        Ok(Self { file })
+    }
+
+    /// The address of the process that holds a directory's lock, if one does and has said so.
+    pub fn holder(data_dir: &Path) -> Option<SocketAddr> {
+        let path = data_dir.join("floeberg.lock");
+        let file = OpenOptions::new().read(true).write(true).open(&path).ok()?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => fs::read_to_string(path).ok()?.trim().parse().ok(),
+            _ => None,
+        }
+    }
+
+    fn write_address(&mut self, address: SocketAddr) -> Result<()> {
+        let failed =
+            |error| Error::new(Kind::Unavailable, "The data directory's lock cannot be written").because(error);
+        self.file.rewind().map_err(failed)?;
+        self.file.write_all(address.to_string().as_bytes()).map_err(failed)
+    }
+}

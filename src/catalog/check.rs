@@ -1,0 +1,96 @@
+//! Is all well? Database and warehouse, tried for real.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::Catalog;
+use crate::clock;
+use crate::error::{Error, Kind, Result};
+
+/// The report of `floeberg check` and `GET /manage/v1/check`.
+#[derive(Debug, Clone, Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct Report {
+    /// Whether everything is well.
+    pub ok: bool,
+    /// What was tried, in order.
+    pub checks: Vec<Check>,
+}
+
+/// One thing that was tried.
+#[derive(Debug, Clone, Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct Check {
+    /// What was tried.
+    pub name: String,
+    /// Whether it is well.
+    pub ok: bool,
+    /// What was found, in words.
+    pub detail: String,
+}
+
+impl Report {
+    /// A report of these checks.
+    pub fn of(checks: Vec<Check>) -> Self {
+        Self { ok: checks.iter().all(|check| check.ok), checks }
+    }
+}
+
+impl Check {
+    /// A check from its outcome.
+    pub fn of(name: impl Into<String>, outcome: Result<String>) -> Self {
+        let (ok, detail) = match outcome {
+            Ok(detail) => (true, detail),
+            Err(error) => (false, error.chain()),
+        };
+        Self { name: name.into(), ok, detail }
+    }
+}
+
+impl Catalog {
+    /// Tries database and warehouse.
+    pub async fn check(&self) -> Report {
+        let database = self.store.ping().await.map(|()| "answers; all migrations are applied".to_owned());
+        let warehouse = self.probe().await;
+        let name = format!("warehouse {}", self.warehouse.name());
+        Report::of(vec![Check::of("database", database), Check::of(name, warehouse)])
+    }
+
+    /// Writes, reads, lists and deletes an object, and sees that it cannot be overwritten.
+    async fn probe(&self) -> Result<String> {
+        let folder = format!("{}.floeberg-probe", self.warehouse.root().key());
+        let (file, location) = {
+            let id = clock::new_uuid();
+            (id.clone(), format!("{folder}/{id}"))
+        };
+        let text = Bytes::from_static(b"floeberg was here");
+        self.warehouse.create(&location, text.clone()).await.map_err(|error| error.context("write"))?;
+        let tried = self.probe_rest(&folder, &file, &location, &text).await;
+        let deleted = self.warehouse.delete(&location).await.map_err(|error| error.context("delete"));
+        self.warehouse.remove_empty_folders(&folder).await?;
+        tried?;
+        deleted?;
+        Ok(format!("{} can be written, read, listed and deleted", self.warehouse.root()))
+    }
+
+    async fn probe_rest(&self, folder: &str, file: &str, location: &str, text: &Bytes) -> Result<()> {
+        let read = self.warehouse.read(location, 1_024).await.map_err(|error| error.context("read"))?;
+        if read != *text {
+            return Err(Error::new(
+                Kind::Unavailable,
+                format!("{location} reads back differently from what was written"),
+            ));
+        }
+        let listed = self.warehouse.list(folder, 10_000).await.map_err(|error| error.context("list"))?;
+        if !listed.iter().any(|name| name == file) {
+            return Err(Error::new(Kind::Unavailable, format!("{folder} does not list the object just written")));
+        }
+        let again = self.warehouse.create(location, Bytes::from_static(b"again")).await;
+        match again {
+            Err(error) if matches!(error.kind(), Kind::AlreadyExists(_)) => Ok(()),
+            Err(error) => Err(error.context("create-only write")),
+            Ok(()) => Err(Error::new(
+                Kind::Unavailable,
+                format!("{location} could be overwritten: the store does not honour create-only writes"),
+            )),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Commits: updates of one table, or of several at once.
+//!
+//! This is the door through which clients, ingest and maintenance change tables. All tables of a commit change together
+//! in one swap or none does. See the [module above](super) for the order of steps and for what happens when one fails.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+
+use super::change::{Change, Outcome};
+use super::metadata::TableMetadata;
+use super::metadata::snapshot::MetadataLogEntry;
+use super::{Catalog, Loaded, detached, loaded, place, properties, refused};
+use crate::clock;
+use crate::error::{Error, Kind, Result, What};
+use crate::limits;
+use crate::names::TableName;
+use crate::store::swap::{NewTable, Pointer, Refusal, Step, Swap, Verdict};
+use crate::store::tables::{TableRow, no_such_table};
+
+/// A change and the table it is for.
+#[derive(Debug, Clone)]
+pub struct TableChange {
+    /// The table.
+    pub name: TableName,
+    /// What is to be done.
+    pub change: Change,
+}
+
+/// One table of a commit, as it is and as it is to be.
+#[derive(Debug)]
+struct Planned {
+    name: TableName,
+    row: Option<Arc<TableRow>>,
+    next: Next,
+}
+
+#[derive(Debug)]
+enum Next {
+    /// Nothing is to be written.
+    Same(Arc<Loaded>),
+    /// A new metadata file is to be written.
+    New(Box<NewFile>),
+}
+
+#[derive(Debug)]
+struct NewFile {
+    location: Arc<str>,
+    metadata: TableMetadata,
+    text: Vec<u8>,
+    doomed: Vec<String>,
+}
+
+impl Catalog {
+    /// Commits a change to one table and returns the table as it is then.
+    pub async fn commit(&self, name: TableName, change: Change) -> Result<Arc<Loaded>> {
+        let tables = self.commit_all(vec![TableChange { name, change }]).await?;
+        tables.into_iter().next().ok_or_else(|| Error::internal("A commit came back without its table"))
+    }
+
+    /// Commits changes to several tables, all or none, and returns the tables as they are then.
+    pub async fn commit_all(&self, changes: Vec<TableChange>) -> Result<Vec<Arc<Loaded>>> {
+        if changes.len() > limits::TRANSACTION_TABLES_MAX {
+            let (has, max) = (changes.len(), limits::TRANSACTION_TABLES_MAX);
+            return Err(Error::new(Kind::TooLarge, format!("Transaction has {has} tables: at most {max} are allowed")));
+        }
+        let mut names: Vec<&TableName> = changes.iter().map(|one| &one.name).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Error::invalid(format!("Transaction names table {} twice: merge its changes", twice[0])));
+        }
+        for one in &changes {
+            self.check_added_files(&one.change)?;
+        }
+        let catalog = self.clone();
+        detached(async move { catalog.commit_until_settled(&changes).await }).await
+    }
+
+    async fn commit_until_settled(&self, changes: &[TableChange]) -> Result<Vec<Arc<Loaded>>> {
+        let mut lost = None;
+        for _ in 0..limits::COMMIT_ATTEMPTS_MAX {
+            match self.attempt(changes).await? {
+                Ok(tables) => return Ok(tables),
+                Err(refusal) => lost = Some(refusal),
+            }
+        }
+        Err(lost.map_or_else(|| Error::internal("No commit was attempted"), |refusal| refused(&refusal)))
+    }
+
+    /// One attempt: `Err` inside is a swap lost to another process's writer or to a drop, worth another look.
+    async fn attempt(&self, changes: &[TableChange]) -> Result<Result<Vec<Arc<Loaded>>, Refusal>> {
+        let first = self.rows(changes).await?;
+        let ids = first.iter().flatten().map(|row| Arc::clone(&row.id)).collect();
+        let _turn = self.sequencer.enter(ids).await;
+        let rows = self.rows(changes).await?;
+        let now_ms = self.clock.now_ms();
+        let planned = match self.plan(changes, rows, now_ms).await {
+            Ok(planned) => planned,
+            Err(error) => return self.landed(changes).await.map(Ok).ok_or(error),
+        };
+        let same = |next: &Next| matches!(next, Next::Same(_));
+        if planned.iter().all(|one| same(&one.next)) {
+            return Ok(Ok(planned.into_iter().filter_map(unchanged).collect()));
+        }
+        self.write_files(&planned).await?;
+        let verdict = self.store.swap(self.swap_of(&planned, now_ms)).await?;
+        match verdict {
+            Verdict::Applied(_) => Ok(Ok(self.settle(planned))),
+            Verdict::Refused(refusal) => {
+                self.abandon(&written(&planned)).await;
+                match refusal {
+                    Refusal::Moved(_) => Ok(Err(refusal)),
+                    // Somebody created the table meanwhile: whether that was this very request is seen next time round.
+                    Refusal::NameTaken(_) => Ok(Err(refusal)),
+                    final_ => Err(refused(&final_)),
+                }
+            }
+        }
+    }
+
+    async fn rows(&self, changes: &[TableChange]) -> Result<Vec<Option<Arc<TableRow>>>> {
+        try_join_all(changes.iter().map(|one| self.store.find_table(self.warehouse.name(), &one.name))).await
+    }
+
+    async fn plan(
+        &self,
+        changes: &[TableChange],
+        rows: Vec<Option<Arc<TableRow>>>,
+        now_ms: i64,
+    ) -> Result<Vec<Planned>> {
+        let mut planned = Vec::with_capacity(changes.len());
+        for (one, row) in changes.iter().zip(rows) {
+            let next = self.plan_one(one, row.as_deref(), now_ms).await?;
+            planned.push(Planned { name: one.name.clone(), row, next });
+        }
+        Ok(planned)
+    }
+
+    async fn plan_one(&self, one: &TableChange, row: Option<&TableRow>, now_ms: i64) -> Result<Next> {
+        let base = match row {
+            Some(row) => Some(self.load_row(row).await?),
+            None if one.change.creates() => None,
+            None => return Err(no_such_table(&one.name)),
+        };
+        let metadata = base.as_deref().map(|loaded| &loaded.metadata);
+        match (one.change.apply(metadata, now_ms)?, base) {
+            (Outcome::Unchanged, Some(base)) => Ok(Next::Same(base)),
+            (Outcome::Unchanged, None) => Err(Error::internal("A new table came out unchanged")),
+            (Outcome::Changed(next), base) => {
+                self.check_places(base.as_deref().map(|loaded| &loaded.metadata), &next)?;
+                self.new_file(*next, row, base.as_deref()).map(|file| Next::New(Box::new(file)))
+            }
+        }
+    }
+
+    /// The file that will hold `metadata`, with its predecessor added to the log and the files that fall off it.
+    fn new_file(&self, mut metadata: TableMetadata, row: Option<&TableRow>, base: Option<&Loaded>) -> Result<NewFile> {
+        metadata.table_uuid.get_or_insert_with(|| row.map_or_else(clock::new_uuid, |row| row.uuid.to_string()));
+        let mut doomed = Vec::new();
+        if let (Some(row), Some(base)) = (row, base) {
+            metadata.metadata_log.push(MetadataLogEntry {
+                metadata_file: row.metadata_location.to_string(),
+                timestamp_ms: base.metadata.last_updated_ms,
+            });
+            doomed = trim_log(&mut metadata);
+        }
+        let previous = row.map(|row| &*row.metadata_location);
+        let version = row.map_or(0, |row| row.version + 1);
+        let location = place::next_metadata_location(&metadata, previous, version).into();
+        let text = metadata.to_json()?;
+        Ok(NewFile { location, metadata, text, doomed })
+    }
+
+    async fn write_files(&self, planned: &[Planned]) -> Result<()> {
+        let puts = planned.iter().filter_map(Planned::file).map(|file| async move {
+            let gzip = place::compresses(&file.metadata.properties);
+            self.write_metadata(&file.location, &file.text, gzip).await
+        });
+        match try_join_all(puts).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.abandon(&written(planned)).await;
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) async fn write_metadata(&self, location: &str, text: &[u8], gzip: bool) -> Result<()> {
+        let bytes = if gzip {
+            loaded::gzip(text).map_err(|error| Error::internal("Metadata cannot be compressed").because(error))?
+        } else {
+            text.to_vec()
+        };
+        self.warehouse.create(location, Bytes::from(bytes)).await
+    }
+
+    fn swap_of(&self, planned: &[Planned], now_ms: i64) -> Swap {
+        let steps = planned.iter().filter_map(|one| one.file().map(|file| self.step_of(one, file))).collect();
+        let doomed = planned.iter().filter_map(Planned::file).flat_map(|file| file.doomed.clone()).collect();
+        Swap { warehouse: self.warehouse.name().clone(), steps, doomed, now_ms }
+    }
+
+    fn step_of(&self, planned: &Planned, file: &NewFile) -> Step {
+        let pointer = self.pointer_to(&file.metadata, &file.location);
+        match &planned.row {
+            Some(row) => Step::Replace { from: Arc::clone(row), to: pointer },
+            None => Step::Insert(NewTable { id: clock::new_ordered_id().into(), name: planned.name.clone(), pointer }),
+        }
+    }
+
+    /// What a pointer to this metadata file says.
+    pub(super) fn pointer_to(&self, metadata: &TableMetadata, metadata_location: &Arc<str>) -> Pointer {
+        let location = self.warehouse.check(&metadata.location);
+        Pointer {
+            uuid: metadata.table_uuid.as_deref().unwrap_or_default().into(),
+            location: metadata.location.as_str().into(),
+            location_key: location.map_or_else(|_| metadata.location.clone() + "/", |location| location.key()),
+            metadata_location: Arc::clone(metadata_location),
+        }
+    }
+
+    fn settle(&self, planned: Vec<Planned>) -> Vec<Arc<Loaded>> {
+        let mut dooms = false;
+        let tables = planned
+            .into_iter()
+            .map(|one| match one.next {
+                Next::Same(loaded) => loaded,
+                Next::New(file) => {
+                    dooms |= !file.doomed.is_empty();
+                    self.cache.put(&file.location, file.metadata, &file.text)
+                }
+            })
+            .collect();
+        if dooms {
+            self.garbage.notify_one();
+        }
+        tables
+    }
+
+    /// The tables, if each already holds what its change would add: the client never heard that its commit landed.
+    async fn landed(&self, changes: &[TableChange]) -> Option<Vec<Arc<Loaded>>> {
+        let mut tables = Vec::with_capacity(changes.len());
+        for one in changes {
+            let loaded = self.load_table(&one.name).await.ok()?;
+            if !one.change.has_landed(&loaded.metadata) {
+                return None;
+            }
+            tables.push(loaded);
+        }
+        Some(tables)
+    }
+}
+
+impl Planned {
+    fn file(&self) -> Option<&NewFile> {
+        match &self.next {
+            Next::Same(_) => None,
+            Next::New(file) => Some(file),
+        }
+    }
+}
+
+fn unchanged(planned: Planned) -> Option<Arc<Loaded>> {
+    match planned.next {
+        Next::Same(loaded) => Some(loaded),
+        Next::New(_) => None,
+    }
+}
+
+fn written(planned: &[Planned]) -> Vec<String> {
+    planned.iter().filter_map(Planned::file).map(|file| file.location.to_string()).collect()
+}
+
+/// Shortens the metadata log to its allowed length; the files that fall off are returned if the table wants them gone.
+fn trim_log(metadata: &mut TableMetadata) -> Vec<String> {
+    let most = properties::whole(&metadata.properties, "write.metadata.previous-versions-max", 100).max(1);
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let over = metadata.metadata_log.len().saturating_sub(most);
+    let gone = metadata.metadata_log.drain(..over).map(|entry| entry.metadata_file).collect();
+    if properties::flag(&metadata.properties, "write.metadata.delete-after-commit.enabled", false) {
+        return gone;
+    }
+    Vec::new()
+}
+
+/// The table exists already, said of a creation.
+pub(super) fn table_exists(name: &TableName) -> Error {
+    Error::new(Kind::AlreadyExists(What::Table), format!("Table already exists: {name}"))
+}

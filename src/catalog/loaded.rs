@@ -1,0 +1,231 @@
+//! Tables in memory: parsed metadata beside the bytes that answer a `loadTable`.
+//!
+//! A metadata file never changes, so an entry is known by the file's location and never stale. The answer's bytes are
+//! put together once (`{"metadata-location":…,"metadata":…,"config":…}`, the file's own text in the middle) and handed
+//! out as they are; the compressed form and the one with referenced snapshots only are made when first asked for. The
+//! cache is bounded in bytes.
+
+use std::io::Write;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use indexmap::IndexMap;
+use moka::sync::Cache;
+use serde_json::value::RawValue;
+
+use super::metadata::TableMetadata;
+use crate::error::{Error, Result};
+use crate::limits;
+
+/// Which snapshots a reader wants to see (`?snapshots=`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Snapshots {
+    /// Every one.
+    #[default]
+    All,
+    /// Those that a branch or tag points at.
+    Refs,
+}
+
+/// A body, and its compressed form once somebody asked for it.
+#[derive(Debug)]
+pub struct Body {
+    plain: Bytes,
+    gzip: OnceLock<Option<Bytes>>,
+}
+
+impl Body {
+    fn new(plain: Vec<u8>) -> Self {
+        Self { plain: plain.into(), gzip: OnceLock::new() }
+    }
+
+    /// The body as it is.
+    pub fn plain(&self) -> Bytes {
+        self.plain.clone()
+    }
+
+    /// The body compressed, where that is worth it.
+    pub fn gzip(&self) -> Option<Bytes> {
+        if self.plain.len() < limits::COMPRESS_FROM_BYTES {
+            return None;
+        }
+        self.gzip.get_or_init(|| gzip(&self.plain).ok().map(Bytes::from)).clone()
+    }
+}
+
+/// Compresses with gzip, quickly.
+pub fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 8), Compression::fast());
+    encoder.write_all(bytes)?;
+    encoder.finish()
+}
+
+/// A table's metadata and everything that is answered from it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The metadata.
+    pub metadata: TableMetadata,
+    /// The file it is from; `None` for a table that is only staged.
+    pub metadata_location: Option<Arc<str>>,
+    config: Arc<str>,
+    all: Body,
+    /// Where the metadata ends inside the body.
+    metadata_end: usize,
+    refs: OnceLock<Body>,
+}
+
+impl Loaded {
+    /// Puts the answer together; `text` is the metadata's JSON.
+    fn new(metadata: TableMetadata, location: Option<Arc<str>>, text: &[u8], config: Arc<str>) -> Self {
+        let (body, metadata_end) = splice(location.as_deref(), text, &config);
+        Self {
+            metadata,
+            metadata_location: location,
+            config,
+            all: Body::new(body),
+            metadata_end,
+            refs: OnceLock::new(),
+        }
+    }
+
+    /// The body of a `LoadTableResult`.
+    pub fn body(&self, snapshots: Snapshots) -> &Body {
+        match snapshots {
+            Snapshots::All => &self.all,
+            Snapshots::Refs => self.refs.get_or_init(|| self.make_refs()),
+        }
+    }
+
+    /// The body of a `CommitTableResponse`, in two parts.
+    pub fn commit_body(&self) -> [Bytes; 2] {
+        [self.all.plain.slice(..self.metadata_end), Bytes::from_static(b"}")]
+    }
+
+    /// The metadata's JSON as it stands in the body.
+    pub fn metadata_json(&self) -> Bytes {
+        let start =
+            self.metadata_location.as_deref().map_or(0, |location| quoted(location).len() + LOCATION_KEY.len() + 1);
+        self.all.plain.slice(1 + start + METADATA_KEY.len()..self.metadata_end)
+    }
+
+    fn make_refs(&self) -> Body {
+        let less = self.metadata.with_referenced_snapshots();
+        if less.snapshots.len() == self.metadata.snapshots.len() {
+            return Body::new(self.all.plain.to_vec());
+        }
+        let text = less.to_json().unwrap_or_default();
+        Body::new(splice(self.metadata_location.as_deref(), &text, &self.config).0)
+    }
+
+    /// The entity tag of the body, quoted. It changes with the metadata file, with what is left out, and with what
+    /// clients are told to configure.
+    pub fn etag(&self, snapshots: Snapshots) -> String {
+        let location = self.metadata_location.as_deref().unwrap_or_default();
+        let mode = match snapshots {
+            Snapshots::All => "all",
+            Snapshots::Refs => "refs",
+        };
+        format!("\"{:016x}-{mode}\"", fnv1a(&[location.as_bytes(), self.config.as_bytes()]))
+    }
+
+    fn weight(&self) -> u32 {
+        let bytes = self.all.plain.len() * 2 + self.metadata.weight() + 500;
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+}
+
+const LOCATION_KEY: &str = "\"metadata-location\":";
+const METADATA_KEY: &str = "\"metadata\":";
+
+fn splice(location: Option<&str>, metadata: &[u8], config: &str) -> (Vec<u8>, usize) {
+    let mut body = Vec::with_capacity(metadata.len() + config.len() + 400);
+    body.push(b'{');
+    if let Some(location) = location {
+        body.extend_from_slice(LOCATION_KEY.as_bytes());
+        body.extend_from_slice(quoted(location).as_bytes());
+        body.push(b',');
+    }
+    body.extend_from_slice(METADATA_KEY.as_bytes());
+    body.extend_from_slice(metadata);
+    let metadata_end = body.len();
+    body.extend_from_slice(b",\"config\":");
+    body.extend_from_slice(config.as_bytes());
+    body.push(b'}');
+    (body, metadata_end)
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn fnv1a(parts: &[&[u8]]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.iter().chain(std::iter::once(&0xff)));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Metadata kept by the location of its file. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct MetadataCache {
+    entries: Cache<Arc<str>, Arc<Loaded>>,
+    config: Arc<str>,
+}
+
+impl MetadataCache {
+    /// An empty cache whose answers carry this client configuration.
+    pub(super) fn new(config: &IndexMap<String, String>) -> Self {
+        let entries = Cache::builder()
+            .max_capacity(limits::METADATA_CACHE_BYTES)
+            .weigher(|_: &Arc<str>, loaded: &Arc<Loaded>| loaded.weight())
+            .build();
+        let config = serde_json::to_string(config).unwrap_or_else(|_| "{}".to_owned());
+        Self { entries, config: config.into() }
+    }
+
+    /// What is known of this file.
+    pub(super) fn get(&self, location: &Arc<str>) -> Option<Arc<Loaded>> {
+        self.entries.get(location)
+    }
+
+    /// Keeps a file's metadata and its text.
+    pub(super) fn put(&self, location: &Arc<str>, metadata: TableMetadata, text: &[u8]) -> Arc<Loaded> {
+        let loaded = Arc::new(Loaded::new(metadata, Some(Arc::clone(location)), text, Arc::clone(&self.config)));
+        self.entries.insert(Arc::clone(location), Arc::clone(&loaded));
+        loaded
+    }
+
+    /// A table that is only staged; it is not kept.
+    pub(super) fn staged(&self, metadata: TableMetadata) -> Result<Arc<Loaded>> {
+        let text = metadata.to_json()?;
+        Ok(Arc::new(Loaded::new(metadata, None, &text, Arc::clone(&self.config))))
+    }
+}
+
+/// The text of a metadata file, decompressed where it is compressed, and parsed.
+pub(crate) fn parse_file(location: &str, bytes: &[u8]) -> Result<(TableMetadata, Vec<u8>)> {
+    let not_metadata = |error: Error| {
+        Error::invalid(format!("File {location} is not table metadata: {}", error.message())).because(error)
+    };
+    let text = plain_text(bytes).map_err(not_metadata)?;
+    let utf8 = std::str::from_utf8(&text).map_err(|_| not_metadata(Error::malformed("it is not UTF-8 text")))?;
+    let metadata = TableMetadata::parse(utf8).map_err(not_metadata)?;
+    // Checked as a whole: members that nothing else reads must be valid JSON too, because they are handed on.
+    let _: &RawValue = serde_json::from_str(utf8).map_err(|_| not_metadata(Error::malformed("it is not JSON")))?;
+    Ok((metadata, text))
+}
+
+fn plain_text(bytes: &[u8]) -> Result<Vec<u8>> {
+    use std::io::Read;
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Ok(bytes.to_vec());
+    }
+    let mut text = Vec::new();
+    let most = limits::METADATA_FILE_BYTES_MAX;
+    let mut decoder = flate2::read::MultiGzDecoder::new(bytes).take(most + 1);
+    decoder.read_to_end(&mut text).map_err(|error| Error::malformed("its gzip data is damaged").because(error))?;
+    if text.len() as u64 > most {
+        return Err(Error::malformed(format!("it has more than {most} bytes when decompressed")));
+    }
+    Ok(text)
+}

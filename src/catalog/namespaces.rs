@@ -1,0 +1,101 @@
+//! Namespaces: create, load, list, drop, and their properties.
+
+use indexmap::IndexMap;
+
+use super::Catalog;
+use super::place::LOCATION_PROPERTY;
+use crate::error::{Error, Kind, Result};
+use crate::names::Namespace;
+use crate::store::namespaces::Properties;
+
+/// What is to become of a namespace's properties.
+#[derive(Debug, Clone, Default)]
+pub struct PropertyChanges {
+    /// Keys to remove.
+    pub removals: Vec<String>,
+    /// Values to set.
+    pub updates: IndexMap<String, String>,
+}
+
+/// What became of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PropertyRemovals {
+    /// Keys that were set.
+    pub updated: Vec<String>,
+    /// Keys that were removed.
+    pub removed: Vec<String>,
+    /// Keys to be removed that were not there.
+    pub missing: Vec<String>,
+}
+
+impl Catalog {
+    /// Creates a namespace whose parent exists.
+    pub async fn create_namespace(&self, namespace: &Namespace, properties: &Properties) -> Result<()> {
+        self.check_namespace_location(properties)?;
+        self.store.create_namespace(self.warehouse.name(), namespace, properties).await
+    }
+
+    /// The namespace's properties; a `location` is always among them.
+    pub async fn load_namespace(&self, namespace: &Namespace) -> Result<Properties> {
+        let mut properties = self.store.namespace_properties(self.warehouse.name(), namespace).await?;
+        if !properties.contains_key(LOCATION_PROPERTY) {
+            properties.insert(LOCATION_PROPERTY.to_owned(), self.default_namespace_location(namespace));
+        }
+        Ok(properties)
+    }
+
+    /// Whether the namespace exists; an error if not.
+    pub async fn namespace_exists(&self, namespace: &Namespace) -> Result<()> {
+        self.store.namespace_properties(self.warehouse.name(), namespace).await.map(drop)
+    }
+
+    /// The direct children of `parent` after `after`, at most `most`. The parent must exist.
+    pub async fn list_namespaces(&self, parent: Option<&Namespace>, after: &str, most: i64) -> Result<Vec<Namespace>> {
+        if let Some(parent) = parent {
+            self.namespace_exists(parent).await?;
+        }
+        self.store.list_namespaces(self.warehouse.name(), parent, after, most).await
+    }
+
+    /// Drops an empty namespace.
+    pub async fn drop_namespace(&self, namespace: &Namespace) -> Result<()> {
+        self.store.drop_namespace(self.warehouse.name(), namespace).await
+    }
+
+    /// Changes a namespace's properties, all or nothing.
+    pub async fn change_properties(&self, namespace: &Namespace, changes: PropertyChanges) -> Result<PropertyRemovals> {
+        if let Some(both) = changes.removals.iter().find(|key| changes.updates.contains_key(*key)) {
+            return Err(Error::new(
+                Kind::Unprocessable,
+                format!("Invalid namespace update: cannot set and remove the same key {both:?}"),
+            ));
+        }
+        self.check_namespace_location(&changes.updates)?;
+        let apply = |properties: &mut Properties| apply(properties, changes);
+        self.store.change_namespace_properties(self.warehouse.name(), namespace, apply).await
+    }
+
+    fn check_namespace_location(&self, properties: &Properties) -> Result<()> {
+        match properties.get(LOCATION_PROPERTY) {
+            Some(location) => self.warehouse.check(location).map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+fn apply(properties: &mut Properties, changes: PropertyChanges) -> PropertyRemovals {
+    let mut done = PropertyRemovals::default();
+    for key in changes.removals {
+        let list = if properties.shift_remove(&key).is_some() { &mut done.removed } else { &mut done.missing };
+        if !list.contains(&key) {
+            list.push(key);
+        }
+    }
+    // A key named twice was removed the first time.
+    done.missing.retain(|key| !done.removed.contains(key));
+    for (key, value) in changes.updates {
+        done.updated.push(key.clone());
+        properties.insert(key, value);
+    }
+    done
+}

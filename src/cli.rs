@@ -1,0 +1,269 @@
+//! The command line.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::{self, App, DataDirLock};
+use crate::catalog::check::{Check, Report};
+use crate::clock::Clock;
+use crate::config::{Config, Environment, Flags};
+use crate::error::{Error, Kind, Result};
+use crate::{http, telemetry};
+
+/// An Apache Iceberg REST catalog, an HTTP ingest endpoint and a table keeper in one binary.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the server
+    Serve(Serve),
+    /// Say in words what is wrong with configuration, database and warehouse, if anything is
+    Check(CheckArgs),
+    /// Print the API's description (OpenAPI 3.1)
+    Openapi,
+}
+
+/// Where settings come from beside the environment.
+#[derive(Debug, Args)]
+struct Common {
+    /// The configuration file; ./floeberg.toml if it is there
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the database, the lock and the default warehouse are
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// A location outside the warehouse that tables may have too
+    #[arg(long, value_name = "URL")]
+    allow_location: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    #[command(flatten)]
+    common: Common,
+    /// Where to listen; port 0 takes any
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Keep data in a fresh temporary directory and remove it at exit
+    #[arg(long, conflicts_with = "data_dir")]
+    ephemeral: bool,
+    /// Listen beyond this machine although nobody has to log in
+    #[arg(long)]
+    insecure_no_auth: bool,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Ask a running server instead
+    #[arg(long)]
+    url: Option<String>,
+}
+
+/// Runs the command and says how it went.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli.command)),
+        Err(error) => Err(Error::internal("The runtime cannot be started").because(error)),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            say(&mut std::io::stderr(), &format!("floeberg: {}\n", error.chain()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Serve(args) => serve(args).await,
+        Command::Check(args) => check(args).await,
+        Command::Openapi => {
+            let text = http::document().to_pretty_json();
+            let text = text.map_err(|error| Error::internal("The document cannot be written").because(error))?;
+            say(&mut std::io::stdout(), &(text + "\n"));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+impl Common {
+    fn flags(self) -> Flags {
+        Flags { config: self.config, data_dir: self.data_dir, allow_location: self.allow_location, ..Flags::default() }
+    }
+}
+
+fn load(flags: &Flags) -> Result<Config> {
+    let here =
+        std::env::current_dir().map_err(|error| Error::internal("There is no current directory").because(error))?;
+    Config::load(flags, &Environment::of_process(), &here)
+}
+
+async fn serve(args: Serve) -> Result<ExitCode> {
+    let (listen, insecure_no_auth) = (args.listen, args.insecure_no_auth);
+    let mut flags = Flags { listen, insecure_no_auth, ..args.common.flags() };
+    let ephemeral = if args.ephemeral { Some(Ephemeral::new()?) } else { None };
+    if let Some(ephemeral) = &ephemeral {
+        flags.data_dir = Some(ephemeral.0.clone());
+    }
+    let config = load(&flags)?;
+    telemetry::start_logging(&config.log_level, config.log_format)?;
+    let app = App::open(&config).await?;
+    say(&mut std::io::stdout(), &start_up_block(&config, &app));
+    if !app.address().ip().is_loopback() {
+        tracing::warn!(address = %app.address(), "everybody who reaches this address can do everything: no authentication is on");
+    }
+    app.run(stop_signal()).await?;
+    drop(ephemeral);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_up_block(config: &Config, app: &App) -> String {
+    let url = format!("http://{}", app.address());
+    let catalog = app.catalog();
+    format!(
+        "floeberg {version} is ready\n\
+         \n\
+         \x20 Iceberg REST catalog   {url}\n\
+         \x20 Documentation          {url}/docs/\n\
+         \x20 Health and metrics     {url}/health/ready  {url}/metrics\n\
+         \x20 Warehouse              {name} at {root}\n\
+         \x20 Data directory         {data}\n\
+         \n\
+         Stop with Ctrl-C.\n",
+        version = env!("CARGO_PKG_VERSION"),
+        name = catalog.warehouse().name(),
+        root = catalog.warehouse().root(),
+        data = config.data_dir.display(),
+    )
+}
+
+/// Done at the first SIGINT or SIGTERM; a second one ends the process at once.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        tracing::error!("signals cannot be received: the server stops only when it is killed");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping: requests under way are finished; a second signal ends the process at once");
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(130);
+    });
+}
+
+async fn check(args: CheckArgs) -> Result<ExitCode> {
+    if let Some(url) = args.url {
+        return Ok(report(&ask(&url).await));
+    }
+    let config = match load(&args.common.flags()) {
+        Ok(config) => config,
+        Err(error) => return Ok(report(&Report::of(vec![Check::of("configuration", Err(error))]))),
+    };
+    if let Some(address) = DataDirLock::holder(&config.data_dir) {
+        return Ok(report(&ask(&format!("http://{address}")).await));
+    }
+    let _lock = DataDirLock::take(&config.data_dir)?;
+    let mut checks = vec![Check::of("configuration", Ok(format!("valid; data in {}", config.data_dir.display())))];
+    match app::open_catalog(&config, &Clock::system()).await {
+        Ok(catalog) => {
+            checks.extend(catalog.check().await.checks);
+            catalog.store().close().await;
+        }
+        Err(error) => checks.push(Check::of("database and warehouse", Err(error))),
+    }
+    Ok(report(&Report::of(checks)))
+}
+
+/// What a running server says of itself.
+async fn ask(url: &str) -> Report {
+    let url = url.trim_end_matches('/');
+    let ready = get(&format!("{url}/health/ready")).await.map(|_| format!("{url} is ready"));
+    let was_ready = ready.is_ok();
+    let mut checks = vec![Check::of("server", ready)];
+    if was_ready {
+        match get(&format!("{url}/manage/v1/check")).await {
+            Ok(text) => match serde_json::from_str::<Report>(&text) {
+                Ok(report) => checks.extend(report.checks),
+                Err(error) => {
+                    checks.push(Check::of("report", Err(Error::internal("it cannot be read").because(error))))
+                }
+            },
+            Err(error) => checks.push(Check::of("report", Err(error))),
+        }
+    }
+    Report::of(checks)
+}
+
+/// The body of an answer; an answer that reports something wrong is one too.
+async fn get(url: &str) -> Result<String> {
+    let unreachable =
+        |error: reqwest::Error| Error::new(Kind::Unavailable, format!("{url} does not answer")).because(error);
+    let client = reqwest::Client::builder().timeout(std::time::Duration::from_secs(30)).build().map_err(unreachable)?;
+    let response = client.get(url).send().await.map_err(unreachable)?;
+    let status = response.status();
+    let body = response.text().await.map_err(unreachable)?;
+    if status.is_success() || url.ends_with("/manage/v1/check") {
+        return Ok(body);
+    }
+    Err(Error::new(Kind::Unavailable, format!("{url} answers {status}: {body}")))
+}
+
+fn report(report: &Report) -> ExitCode {
+    let mut text = String::new();
+    for check in &report.checks {
+        let mark = if check.ok { "ok    " } else { "FAILED" };
+        text.push_str(&format!("{mark}  {}: {}\n", check.name, check.detail));
+    }
+    say(&mut std::io::stdout(), &text);
+    if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Writes to a terminal or pipe that may be gone.
+fn say(out: &mut impl Write, text: &str) {
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
+/// A directory that goes when the server does.
+struct Ephemeral(PathBuf);
+
+impl Ephemeral {
+    fn new() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("floeberg-{}", crate::clock::new_uuid()));
+        std::fs::create_dir(&path).map_err(|error| {
+            Error::new(Kind::Unavailable, format!("Temporary directory {} cannot be made", path.display()))
+                .because(error)
+        })?;
+        Ok(Self(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Ephemeral {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(self.path()));
+    }
+}

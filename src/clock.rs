@@ -1,0 +1,71 @@
+//! The only place that asks the time, waits, or makes an id.
+//!
+//! Rooms that need the time are handed a [`Clock`]; tests move it. Ids are random and need no seed: nothing here
+//! repeats, and nothing sorts by an id.
+
+#![expect(clippy::disallowed_methods, reason = "this is the one room that may ask the time and make ids")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use uuid::Uuid;
+
+/// Wall time in milliseconds since 1970, UTC, plus whatever a test added.
+#[derive(Debug, Clone, Default)]
+pub struct Clock {
+    offset_ms: Arc<AtomicI64>,
+}
+
+impl Clock {
+    /// The machine's clock.
+    pub fn system() -> Self {
+        Self::default()
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub fn now_ms(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+        ms.saturating_add(self.offset_ms.load(Ordering::Relaxed))
+    }
+
+    /// Moves this clock and its clones forward (or, with a negative number, back).
+    pub fn advance_ms(&self, ms: i64) {
+        self.offset_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+/// A point on the monotonic clock, for measuring how long something took.
+pub fn tick() -> Instant {
+    Instant::now()
+}
+
+/// Waits for `duration`.
+pub async fn sleep(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
+/// A fresh random identifier (UUID version 4), lower-case with hyphens.
+pub fn new_uuid() -> String {
+    Uuid::new_v4().to_string()
+}
+
+/// A fresh identifier that sorts by its time (UUID version 7), for rows and file names.
+pub fn new_ordered_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+/// A fresh snapshot id: positive, 63 random bits, as Iceberg's own writers make them.
+pub fn new_snapshot_id() -> i64 {
+    let (high, low) = Uuid::new_v4().as_u64_pair();
+    let id = (high ^ low) & (i64::MAX as u64);
+    i64::try_from(id.max(1)).unwrap_or(i64::MAX)
+}
+
+/// Eight random hexadecimal digits, to make a name unique.
+pub fn new_suffix() -> String {
+    let mut text = Uuid::new_v4().simple().to_string();
+    text.truncate(8);
+    text
+}

@@ -1,0 +1,147 @@
+//! What the user typed → what we will do.
+//!
+//! Settings come from a TOML file (`--config`, else `./floeberg.toml` if it is there), then from the environment
+//! (`FLOEBERG_LISTEN`, nested keys joined by `__`), then from flags; later ones win. This is the only room that reads the
+//! environment. A key that is not known is an error that names the nearest one that is.
+
+mod keys;
+mod sources;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::lake::{S3Settings, WarehouseSettings};
+use crate::names::WarehouseName;
+use sources::Settings;
+pub use sources::{Environment, Flags};
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs, one object a line.
+    Json,
+}
+
+/// Everything that can be set, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where the database, the lock and the default warehouse are.
+    pub data_dir: PathBuf,
+    /// The warehouse.
+    pub warehouse: WarehouseSettings,
+    /// How long requests under way may take when the server stops.
+    pub shutdown_timeout: Duration,
+    /// Origins of browsers' pages that may call the server.
+    pub cors_origins: Vec<String>,
+    /// Which log lines are written.
+    pub log_level: String,
+    /// How they are written.
+    pub log_format: LogFormat,
+}
+
+impl Config {
+    /// Reads every source and checks the whole. `working_dir` is where relative paths and `floeberg.toml` are looked for.
+    pub fn load(flags: &Flags, environment: &Environment, working_dir: &Path) -> Result<Self> {
+        let settings = sources::read(flags, environment, working_dir)?;
+        let config = Self::resolve(&settings, working_dir)?;
+        if !config.listen.ip().is_loopback() && !flags.insecure_no_auth {
+            return Err(Error::illegal(format!(
+                "listen = {:?} is beyond this machine, and nobody would have to log in: listen on 127.0.0.1, or say \
+                 --insecure-no-auth if the network in front of it is yours alone",
+                config.listen.to_string()
+            )));
+        }
+        Ok(config)
+    }
+
+    fn resolve(settings: &Settings, working_dir: &Path) -> Result<Self> {
+        let text = |key: &str, default: &str| settings.text(key).unwrap_or(default).to_owned();
+        let listen = text("listen", "127.0.0.1:8181");
+        let data_dir = working_dir.join(text("data-dir", "floeberg-data"));
+        let format = text("log.format", "text");
+        Ok(Self {
+            listen: parse_listen(&listen)?,
+            warehouse: warehouse(settings, &data_dir)?,
+            data_dir,
+            shutdown_timeout: parse_duration("shutdown-timeout", &text("shutdown-timeout", "25s"))?,
+            cors_origins: settings.list("cors-origins"),
+            log_level: text("log.level", "info"),
+            log_format: match format.as_str() {
+                "text" => LogFormat::Text,
+                "json" => LogFormat::Json,
+                _ => return Err(Error::illegal(format!("log.format = {format:?} is neither text nor json"))),
+            },
+        })
+    }
+}
+
+fn warehouse(settings: &Settings, data_dir: &Path) -> Result<WarehouseSettings> {
+    let names = settings.warehouses();
+    let allowed = settings.list("allow-location");
+    let default = settings.text("default-warehouse");
+    let [name] = names.as_slice() else {
+        if names.len() > 1 {
+            return Err(Error::illegal(format!(
+                "{} warehouses are configured ({}): this version serves one; start a server for each",
+                names.len(),
+                names.join(", ")
+            )));
+        }
+        if let Some(default) = default.filter(|name| *name != "default") {
+            return Err(Error::illegal(format!("default-warehouse = {default:?} names no configured warehouse")));
+        }
+        let root = data_dir.join("warehouse");
+        let root = root
+            .to_str()
+            .ok_or_else(|| Error::illegal(format!("data-dir {} is not UTF-8: choose another", data_dir.display())))?;
+        let name = WarehouseName::new("default")?;
+        return Ok(WarehouseSettings { name, url: format!("file://{root}"), s3: S3Settings::default(), allowed });
+    };
+    if let Some(default) = default.filter(|default| default != name) {
+        return Err(Error::illegal(format!(
+            "default-warehouse = {default:?} names no configured warehouse; there is {name:?}"
+        )));
+    }
+    let get = |key: &str| settings.text(&format!("warehouses.{name}.{key}")).map(str::to_owned);
+    let url = get("url")
+        .ok_or_else(|| Error::illegal(format!("warehouses.{name} lacks its url, such as s3://bucket/path")))?;
+    let s3 = S3Settings {
+        endpoint: get("endpoint"),
+        region: get("region"),
+        path_style: settings.flag(&format!("warehouses.{name}.path-style")),
+        access_key_id: get("access-key-id"),
+        secret_access_key: get("secret-access-key"),
+        session_token: get("session-token"),
+    };
+    Ok(WarehouseSettings { name: WarehouseName::new(name)?, url, s3, allowed })
+}
+
+fn parse_listen(text: &str) -> Result<SocketAddr> {
+    let text = text.replace("localhost:", "127.0.0.1:");
+    text.parse()
+        .map_err(|_| Error::illegal(format!("listen = {text:?} is not an address and a port, such as 127.0.0.1:8181")))
+}
+
+/// A whole number and a unit: `ms`, `s`, `m` or `h`.
+fn parse_duration(key: &str, text: &str) -> Result<Duration> {
+    let bad = || Error::illegal(format!("{key} = {text:?} is not a time, such as 25s, 500ms or 2m"));
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+    let number: u64 = text[..digits].parse().map_err(|_| bad())?;
+    let ms = match text[digits..].trim() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(bad()),
+    };
+    number.checked_mul(ms).map(Duration::from_millis).ok_or_else(bad)
+}

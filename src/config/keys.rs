@@ -1,0 +1,59 @@
+//! Every key of the configuration and the shape of its value.
+
+/// The shape of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Text,
+    Flag,
+    /// A list of texts; in the environment, separated by commas.
+    List,
+}
+
+/// The keys outside `warehouses`.
+pub(super) const KEYS: &[(&str, Shape)] = &[
+    ("listen", Shape::Text),
+    ("data-dir", Shape::Text),
+    ("allow-location", Shape::List),
+    ("default-warehouse", Shape::Text),
+    ("shutdown-timeout", Shape::Text),
+    ("cors-origins", Shape::List),
+    ("log.level", Shape::Text),
+    ("log.format", Shape::Text),
+];
+
+/// The keys of one warehouse, `warehouses.<name>.<key>`.
+pub(super) const WAREHOUSE_KEYS: &[(&str, Shape)] = &[
+    ("url", Shape::Text),
+    ("endpoint", Shape::Text),
+    ("region", Shape::Text),
+    ("path-style", Shape::Flag),
+    ("access-key-id", Shape::Text),
+    ("secret-access-key", Shape::Text),
+    ("session-token", Shape::Text),
+];
+
+/// The shape of a key, if it is one.
+pub(super) fn shape_of(key: &str) -> Option<Shape> {
+    let find = |keys: &[(&str, Shape)], key: &str| keys.iter().find(|(name, _)| *name == key).map(|(_, shape)| *shape);
+    match split_warehouse(key) {
+        Some((_, inner)) => find(WAREHOUSE_KEYS, inner),
+        None => find(KEYS, key),
+    }
+}
+
+/// The name and the inner key of `warehouses.<name>.<key>`.
+pub(super) fn split_warehouse(key: &str) -> Option<(&str, &str)> {
+    key.strip_prefix("warehouses.")?.split_once('.')
+}
+
+/// The known key most like an unknown one.
+pub(super) fn nearest(key: &str) -> String {
+    let closest = |keys: &[(&'static str, Shape)], key: &str| {
+        let scored = keys.iter().map(|(name, _)| (strsim::damerau_levenshtein(name, key), *name));
+        scored.min_by_key(|(distance, _)| *distance).map_or("", |(_, name)| name)
+    };
+    match split_warehouse(key) {
+        Some((name, inner)) => format!("warehouses.{name}.{}", closest(WAREHOUSE_KEYS, inner)),
+        None => closest(KEYS, key).to_owned(),
+    }
+}

@@ -1,0 +1,222 @@
+//! File, environment and flags, merged into one list of keys and values.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Format, Toml};
+use figment::value::{Dict, Value as TomlValue};
+
+use super::keys::{Shape, nearest, shape_of};
+use crate::error::{Error, Result};
+
+/// What was said on the command line.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// `--config`
+    pub config: Option<PathBuf>,
+    /// `--listen`
+    pub listen: Option<String>,
+    /// `--data-dir`
+    pub data_dir: Option<PathBuf>,
+    /// `--allow-location`
+    pub allow_location: Vec<String>,
+    /// `--insecure-no-auth`
+    pub insecure_no_auth: bool,
+}
+
+/// The environment variables that concern us, without their prefix.
+#[derive(Debug, Clone, Default)]
+pub struct Environment(Vec<(String, String)>);
+
+const PREFIX: &str = "FLOEBERG_";
+
+impl Environment {
+    /// The process's own.
+    #[expect(clippy::disallowed_methods, reason = "this is the one room that may read the environment")]
+    pub fn of_process() -> Self {
+        let ours = |(name, value): (String, String)| Some((name.strip_prefix(PREFIX)?.to_owned(), value));
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self(std::env::vars_os().filter_map(text).filter_map(ours).collect())
+    }
+
+    /// These variables, for tests.
+    pub fn of(variables: &[(&str, &str)]) -> Self {
+        let ours = |(name, value): &(&str, &str)| Some((name.strip_prefix(PREFIX)?.to_owned(), (*value).to_owned()));
+        Self(variables.iter().filter_map(ours).collect())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Value {
+    Text(String),
+    Flag(bool),
+    List(Vec<String>),
+}
+
+/// Keys and values, all known and of the right shape.
+#[derive(Debug, Default)]
+pub(super) struct Settings {
+    values: BTreeMap<String, Value>,
+}
+
+impl Settings {
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        match self.values.get(key) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn flag(&self, key: &str) -> Option<bool> {
+        match self.values.get(key) {
+            Some(Value::Flag(flag)) => Some(*flag),
+            _ => None,
+        }
+    }
+
+    pub(super) fn list(&self, key: &str) -> Vec<String> {
+        match self.values.get(key) {
+            Some(Value::List(list)) => list.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The names of the configured warehouses.
+    pub(super) fn warehouses(&self) -> Vec<String> {
+        let names =
+            self.values.keys().filter_map(|key| super::keys::split_warehouse(key)).map(|(name, _)| name.to_owned());
+        let mut names: Vec<String> = names.collect();
+        names.dedup();
+        names
+    }
+
+    fn set(&mut self, source: &str, key: String, value: Value) -> Result<()> {
+        let shape = shape_of(&key).ok_or_else(|| unknown(source, &key))?;
+        let fits = matches!(
+            (&value, shape),
+            (Value::Text(_), Shape::Text) | (Value::Flag(_), Shape::Flag) | (Value::List(_), Shape::List)
+        );
+        if !fits {
+            let expected = match shape {
+                Shape::Text => "a text in quotes",
+                Shape::Flag => "true or false",
+                Shape::List => "a list of texts",
+            };
+            return Err(Error::illegal(format!("{source}: {key} must be {expected}")));
+        }
+        self.values.insert(key, value);
+        Ok(())
+    }
+}
+
+/// Reads and merges every source.
+pub(super) fn read(flags: &Flags, environment: &Environment, working_dir: &Path) -> Result<Settings> {
+    let mut settings = Settings::default();
+    if let Some(path) = config_file(flags, working_dir)? {
+        let source = path.display().to_string();
+        let read: Dict = Figment::new()
+            .merge(Toml::file_exact(&path))
+            .extract()
+            .map_err(|error| Error::illegal(format!("{source} cannot be read: {error}")))?;
+        flatten(&mut settings, &source, "", read)?;
+    }
+    for (name, value) in &environment.0 {
+        let source = format!("environment variable {PREFIX}{name}");
+        let Some(key) = environment_key(&settings, name) else { continue };
+        let shape = shape_of(&key).ok_or_else(|| unknown(&source, &key))?;
+        settings.set(&source, key, parse_plain(&source, shape, value)?)?;
+    }
+    let said = [
+        ("listen", flags.listen.clone()),
+        ("data-dir", flags.data_dir.as_ref().map(|path| path.display().to_string())),
+    ];
+    for (key, value) in said {
+        if let Some(value) = value {
+            settings.set("command line", key.to_owned(), Value::Text(value))?;
+        }
+    }
+    let mut allowed = settings.list("allow-location");
+    allowed.extend(flags.allow_location.iter().cloned());
+    settings.set("command line", "allow-location".to_owned(), Value::List(allowed))?;
+    Ok(settings)
+}
+
+fn config_file(flags: &Flags, working_dir: &Path) -> Result<Option<PathBuf>> {
+    if let Some(path) = &flags.config {
+        let path = working_dir.join(path);
+        if !path.is_file() {
+            return Err(Error::illegal(format!("Configuration file {} does not exist", path.display())));
+        }
+        return Ok(Some(path));
+    }
+    let usual = working_dir.join("floeberg.toml");
+    Ok(usual.is_file().then_some(usual))
+}
+
+fn flatten(settings: &mut Settings, source: &str, before: &str, dict: Dict) -> Result<()> {
+    for (key, value) in dict {
+        let path = if before.is_empty() { key } else { format!("{before}.{key}") };
+        let value = match value {
+            TomlValue::Dict(_, inner) if shape_of(&path).is_none() => {
+                flatten(settings, source, &path, inner)?;
+                continue;
+            }
+            TomlValue::String(_, text) => Value::Text(text),
+            TomlValue::Bool(_, flag) => Value::Flag(flag),
+            TomlValue::Array(_, items) => {
+                let texts = items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
+                Value::List(texts.ok_or_else(|| Error::illegal(format!("{source}: {path} must be a list of texts")))?)
+            }
+            other => Value::Text(format!("{other:?}")).reject(source, &path)?,
+        };
+        settings.set(source, path, value)?;
+    }
+    Ok(())
+}
+
+impl Value {
+    /// No key takes a number or a date: say what it takes, or that it is unknown.
+    fn reject(self, source: &str, path: &str) -> Result<Self> {
+        if shape_of(path).is_none() {
+            return Err(unknown(source, path));
+        }
+        Err(Error::illegal(format!("{source}: {path} must be a text in quotes, true or false, or a list of texts")))
+    }
+}
+
+/// `WAREHOUSES__LAKE__ACCESS_KEY_ID` → `warehouses.lake.access-key-id`. A warehouse's own `_` may stand for `-`: one that
+/// is already configured and differs only there is meant. `None` for variables that are no setting.
+fn environment_key(settings: &Settings, name: &str) -> Option<String> {
+    let lower = name.to_ascii_lowercase();
+    if matches!(lower.as_str(), "token" | "url") {
+        return None;
+    }
+    let parts: Vec<&str> = lower.split("__").collect();
+    if let ["warehouses", warehouse, inner] = parts.as_slice() {
+        let meant = settings.warehouses().into_iter().find(|known| known.replace('-', "_") == *warehouse);
+        let warehouse = meant.unwrap_or_else(|| (*warehouse).to_owned());
+        return Some(format!("warehouses.{warehouse}.{}", inner.replace('_', "-")));
+    }
+    Some(parts.join(".").replace('_', "-"))
+}
+
+fn parse_plain(source: &str, shape: Shape, text: &str) -> Result<Value> {
+    match shape {
+        Shape::Text => Ok(Value::Text(text.to_owned())),
+        Shape::List => Ok(Value::List(
+            text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect(),
+        )),
+        Shape::Flag => match text.to_ascii_lowercase().as_str() {
+            "true" | "1" => Ok(Value::Flag(true)),
+            "false" | "0" => Ok(Value::Flag(false)),
+            _ => Err(Error::illegal(format!("{source} = {text:?} is neither true nor false"))),
+        },
+    }
+}
+
+fn unknown(source: &str, key: &str) -> Error {
+    Error::illegal(format!("{source}: {key} is not a setting; did you mean {}?", nearest(key)))
+}

@@ -1,0 +1,91 @@
+//! Sources win over each other in order; what cannot be meant is named.
+
+use super::*;
+
+fn load(toml: &str, variables: &[(&str, &str)], flags: &Flags) -> Result<Config> {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("floeberg.toml"), toml).expect("written");
+    Config::load(flags, &Environment::of(variables), dir.path())
+}
+
+fn refusal(toml: &str, variables: &[(&str, &str)]) -> String {
+    load(toml, variables, &Flags::default()).expect_err("must be refused").message().to_owned()
+}
+
+#[test]
+fn nothing_configured_works() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = Config::load(&Flags::default(), &Environment::default(), dir.path()).expect("valid");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8181");
+    assert_eq!(config.warehouse.name.as_str(), "default");
+    let root = dir.path().join("floeberg-data/warehouse");
+    assert_eq!(config.warehouse.url, format!("file://{}", root.display()));
+    assert_eq!(config.shutdown_timeout, Duration::from_secs(25));
+}
+
+#[test]
+fn flags_win_over_environment_over_file() {
+    let toml =
+        "listen = \"127.0.0.1:1\"\ndata-dir = \"a\"\nallow-location = [\"file:///x\"]\n[log]\nlevel = \"warn\"\n";
+    let variables = [("FLOEBERG_LISTEN", "127.0.0.1:2"), ("FLOEBERG_LOG__FORMAT", "json"), ("OTHER", "x")];
+    let config = load(toml, &variables, &Flags::default()).expect("valid");
+    assert_eq!((config.listen.port(), config.log_format), (2, LogFormat::Json));
+    assert_eq!(config.log_level, "warn");
+    let flags = Flags {
+        listen: Some("127.0.0.1:3".to_owned()),
+        allow_location: vec!["file:///y".to_owned()],
+        ..Flags::default()
+    };
+    let config = load(toml, &variables, &flags).expect("valid");
+    assert_eq!(config.listen.port(), 3);
+    assert_eq!(config.warehouse.allowed, ["file:///x", "file:///y"]);
+}
+
+#[test]
+fn a_warehouse_takes_its_keys_from_the_environment() {
+    let toml = "[warehouses.my-lake]\nurl = \"s3://b/wh\"\npath-style = true\nendpoint = \"http://127.0.0.1:9\"\n";
+    let variables = [
+        ("FLOEBERG_WAREHOUSES__MY_LAKE__ACCESS_KEY_ID", "12345"),
+        ("FLOEBERG_WAREHOUSES__MY_LAKE__SECRET_ACCESS_KEY", "true"),
+    ];
+    let config = load(toml, &variables, &Flags::default()).expect("valid");
+    assert_eq!(config.warehouse.name.as_str(), "my-lake");
+    assert_eq!(config.warehouse.s3.access_key_id.as_deref(), Some("12345"));
+    assert_eq!(config.warehouse.s3.secret_access_key.as_deref(), Some("true"));
+    assert_eq!(config.warehouse.s3.path_style, Some(true));
+    assert!(!format!("{:?}", config.warehouse).contains("12345"), "keys stay out of logs");
+}
+
+#[test]
+fn what_is_not_a_setting_is_named_with_the_nearest() {
+    assert!(refusal("lisen = \"x\"", &[]).contains("did you mean listen?"));
+    assert!(refusal("[warehouses.a]\nurll = \"x\"", &[]).contains("did you mean warehouses.a.url?"));
+    assert!(refusal("[log]\nformt = 1", &[]).contains("did you mean log.format?"));
+    assert!(refusal("", &[("FLOEBERG_DATADIR", "x")]).contains("did you mean data-dir?"));
+    assert!(refusal("listen = 5", &[]).contains("listen must be"));
+    assert!(refusal("listen = [", &[]).contains("cannot be read"));
+}
+
+#[test]
+fn values_that_cannot_be_meant_are_refused() {
+    for (toml, part) in [
+        ("listen = \"nowhere\"", "not an address"),
+        ("shutdown-timeout = \"soon\"", "not a time"),
+        ("[log]\nformat = \"xml\"", "neither text nor json"),
+        ("default-warehouse = \"x\"", "no configured warehouse"),
+        ("[warehouses.a]\nregion = \"x\"", "lacks its url"),
+        ("[warehouses.A]\nurl = \"s3://b\"", "lower-case"),
+        ("[warehouses.a]\nurl = \"s3://b\"\n[warehouses.b]\nurl = \"s3://c\"", "2 warehouses"),
+        ("[warehouses.a]\nurl = \"s3://b\"\npath-style = \"yes\"", "true or false"),
+    ] {
+        let message = refusal(toml, &[]);
+        assert!(message.contains(part), "{toml:?}: {message}");
+    }
+}
+
+#[test]
+fn listening_beyond_this_machine_needs_a_word() {
+    assert!(refusal("listen = \"0.0.0.0:8181\"", &[]).contains("--insecure-no-auth"));
+    let flags = Flags { insecure_no_auth: true, ..Flags::default() };
+    assert!(load("listen = \"0.0.0.0:8181\"", &[], &flags).is_ok());
+}

@@ -1,0 +1,174 @@
+//! Requests → typed words. What a handler gets is valid.
+//!
+//! Names are read from the *raw* path: a namespace's levels are split at `%1F` before they are decoded, so that a level
+//! may hold any character, and `+` is a space because Java writes it so (a plus sign arrives as `%2B`).
+
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request};
+use bytes::Bytes;
+use http::request::Parts;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+
+use super::error::Failure;
+use super::page::Page;
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::names::{LEVEL_SEPARATOR, Namespace, TableName};
+
+/// `{namespace}` of the path.
+#[derive(Debug)]
+pub(super) struct NamespacePath(pub(super) Namespace);
+
+/// `{namespace}` and `{table}` of the path.
+#[derive(Debug)]
+pub(super) struct TablePath(pub(super) TableName);
+
+impl<S: Sync> FromRequestParts<S> for NamespacePath {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        Ok(Self(namespace_of(raw(parts, "{namespace}")?)?))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for TablePath {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let namespace = namespace_of(raw(parts, "{namespace}")?)?;
+        Ok(Self(TableName::new(namespace, &decode(raw(parts, "{table}")?)?)?))
+    }
+}
+
+/// The raw text of a path segment, found by its place in the route.
+fn raw<'a>(parts: &'a Parts, name: &str) -> Result<&'a str> {
+    let route = parts.extensions.get::<MatchedPath>();
+    let place = route.and_then(|route| route.as_str().split('/').position(|segment| segment == name));
+    let segment = place.and_then(|place| parts.uri.path().split('/').nth(place));
+    segment.ok_or_else(|| Error::internal(format!("Route without {name}")))
+}
+
+fn namespace_of(segment: &str) -> Result<Namespace> {
+    let separated = segment.replace("%1f", "%1F");
+    let levels = separated.split("%1F").map(decode).collect::<Result<Vec<String>>>()?;
+    Namespace::new(&levels)
+}
+
+fn decode(segment: &str) -> Result<String> {
+    let spaced = segment.replace('+', " ");
+    let text = percent_decode_str(&spaced).decode_utf8();
+    text.map(Into::into).map_err(|_| Error::malformed(format!("Path segment {segment:?} is not UTF-8 when decoded")))
+}
+
+/// The query parameters, decoded; the first of each name counts.
+#[derive(Debug)]
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// The value of a parameter.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A boolean parameter, in any case; absent is `false`.
+    pub(super) fn flag(&self, name: &str) -> Result<bool> {
+        match self.get(name).map(str::to_ascii_lowercase).as_deref() {
+            None | Some("" | "false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(other) => Err(Error::malformed(format!("{name} {other:?} is neither true nor false"))),
+        }
+    }
+
+    /// The page of a listing.
+    pub(super) fn page(&self) -> Result<Page> {
+        Page::parse(self.get("pageToken"), self.get("pageSize"))
+    }
+
+    /// The namespaces that `parent` may mean, most likely first: PyIceberg encodes each level twice.
+    pub(super) fn parents(&self) -> Result<Vec<Namespace>> {
+        let Some(text) = self.get("parent").filter(|text| !text.is_empty()) else { return Ok(Vec::new()) };
+        let levels: Vec<&str> = text.split(LEVEL_SEPARATOR).collect();
+        let mut meant = vec![Namespace::new(&levels)?];
+        let again: Option<Vec<String>> = levels
+            .iter()
+            .map(|level| percent_decode_str(level).decode_utf8().ok().map(|text| text.into_owned()))
+            .collect();
+        meant.extend(again.and_then(|levels| Namespace::new(&levels).ok()).filter(|other| *other != meant[0]));
+        Ok(meant)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Query {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        Ok(Self(parse_query(parts.uri.query().unwrap_or_default())?))
+    }
+}
+
+fn parse_query(text: &str) -> Result<Vec<(String, String)>> {
+    let decode = |part: &str| -> Result<String> {
+        let spaced = part.replace('+', " ");
+        let text = percent_decode_str(&spaced).decode_utf8();
+        text.map(Into::into).map_err(|_| Error::malformed(format!("Query {part:?} is not UTF-8 when decoded")))
+    };
+    text.split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((decode(key)?, decode(value)?))
+        })
+        .collect()
+}
+
+/// A JSON body of the catalog, whatever its content type says.
+#[derive(Debug)]
+pub(super) struct JsonBody<T>(pub(super) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        let bytes = read_body(request, limits::CATALOG_BODY_BYTES_MAX).await?;
+        let value = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::malformed(format!("Malformed request body: {error}")))?;
+        Ok(Self(value))
+    }
+}
+
+/// Reads a body of at most `most` bytes.
+pub(super) async fn read_body(request: Request, most: usize) -> Result<Bytes> {
+    let collected = Limited::new(request.into_body(), most).collect().await;
+    let body = collected.map_err(|error| {
+        if error.downcast_ref::<LengthLimitError>().is_some() {
+            return Error::new(Kind::TooLarge, format!("Request body has more than {most} bytes: send less at once"));
+        }
+        Error::malformed("Request body ended early").because(error)
+    })?;
+    Ok(body.to_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_split_before_they_are_decoded() {
+        let levels = |segment: &str| namespace_of(segment).map(|namespace| namespace.to_levels());
+        assert_eq!(levels("a%1Fb%1fc").expect("valid"), ["a", "b", "c"]);
+        assert_eq!(levels("a%20b%2Fc").expect("valid"), ["a b/c"]);
+        assert_eq!(levels("a+b%2Bc.d").expect("valid"), ["a b+c.d"]);
+        assert_eq!(levels("100%25").expect("valid"), ["100%"]);
+        assert!(levels("a%1F").is_err() && levels("%ff").is_err());
+    }
+
+    #[test]
+    fn a_parent_may_be_encoded_twice() {
+        let query = Query(parse_query("parent=ns1%1Fa%2520b%252Fc").expect("valid"));
+        let meant: Vec<_> = query.parents().expect("valid").iter().map(Namespace::to_levels).collect();
+        assert_eq!(meant, [["ns1", "a%20b%2Fc"], ["ns1", "a b/c"]]);
+        let plain = Query(parse_query("parent=ns1").expect("valid"));
+        assert_eq!(plain.parents().expect("valid").len(), 1);
+    }
+}

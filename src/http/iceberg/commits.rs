@@ -1,0 +1,83 @@
+//! Commits: operations 13 and 25 of the REST specification.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use bytes::Bytes;
+use futures::stream;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+
+use super::tables::set_etag;
+use super::wire::{CommitTableRequest, CommitTableResponse, CommitTransactionRequest, IcebergErrorResponse};
+use crate::catalog::TableChange;
+use crate::catalog::loaded::Snapshots;
+use crate::error::{Error, Result};
+use crate::http::Api;
+use crate::http::error::Failure;
+use crate::http::extract::{JsonBody, TablePath};
+
+/// Commits updates to one table.
+#[utoipa::path(
+    post,
+    path = "/v1/namespaces/{namespace}/tables/{table}",
+    tag = "tables",
+    params(
+        ("namespace" = String, Path, description = "Levels joined by %1F"),
+        ("table" = String, Path, description = "The table's name"),
+    ),
+    request_body = CommitTableRequest,
+    responses(
+        (status = 200, description = "Committed", body = CommitTableResponse),
+        (status = 400, description = "Malformed or invalid update", body = IcebergErrorResponse),
+        (status = 403, description = "A location outside the warehouse", body = IcebergErrorResponse),
+        (status = 404, description = "No such table", body = IcebergErrorResponse),
+        (status = 409, description = "A requirement does not hold", body = IcebergErrorResponse),
+        (status = 500, description = "The outcome is not known", body = IcebergErrorResponse),
+        (status = 503, description = "Certainly not committed; try again", body = IcebergErrorResponse),
+    ),
+)]
+pub(crate) async fn commit_table(
+    State(api): State<Api>,
+    TablePath(name): TablePath,
+    JsonBody(request): JsonBody<CommitTableRequest>,
+) -> Result<Response, Failure> {
+    let change = request.parse_for(&name)?;
+    let loaded = api.catalog.commit(name, change).await?;
+    let parts = loaded.commit_body();
+    let length = parts.iter().map(Bytes::len).sum::<usize>();
+    let mut response = Response::new(Body::from_stream(stream::iter(parts.map(Ok::<_, std::io::Error>))));
+    let fields = response.headers_mut();
+    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    set_etag(&mut response, &loaded.etag(Snapshots::All));
+    Ok(response)
+}
+
+/// Commits updates to several tables, all or none.
+#[utoipa::path(
+    post,
+    path = "/v1/transactions/commit",
+    tag = "tables",
+    request_body = CommitTransactionRequest,
+    responses(
+        (status = 204, description = "Committed"),
+        (status = 400, description = "Malformed or invalid update", body = IcebergErrorResponse),
+        (status = 403, description = "A location outside the warehouse", body = IcebergErrorResponse),
+        (status = 404, description = "No such table", body = IcebergErrorResponse),
+        (status = 409, description = "A requirement does not hold", body = IcebergErrorResponse),
+        (status = 500, description = "The outcome is not known", body = IcebergErrorResponse),
+        (status = 503, description = "Certainly not committed; try again", body = IcebergErrorResponse),
+    ),
+)]
+pub(crate) async fn commit_transaction(
+    State(api): State<Api>,
+    JsonBody(request): JsonBody<CommitTransactionRequest>,
+) -> Result<StatusCode, Failure> {
+    if request.table_changes.is_empty() {
+        return Err(Error::malformed("Transaction has no table changes").into());
+    }
+    let changes = request.table_changes.iter().map(CommitTableRequest::parse).collect::<Result<Vec<TableChange>>>()?;
+    api.catalog.commit_all(changes).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

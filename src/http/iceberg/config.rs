@@ -1,0 +1,62 @@
+//! `GET /v1/config`: what every client asks first.
+
+use axum::Json;
+use axum::extract::State;
+use indexmap::IndexMap;
+
+use super::wire::{CatalogConfig, IcebergErrorResponse};
+use crate::error::{Error, Kind, Result, What};
+use crate::http::Api;
+use crate::http::error::Failure;
+use crate::http::extract::Query;
+use crate::lake::location::Location;
+
+/// What is served, in the words that clients compare. `GET /v1/config` itself need not be among them.
+pub const ENDPOINTS: &[&str] = &[
+    "GET /v1/{prefix}/namespaces",
+    "POST /v1/{prefix}/namespaces",
+    "GET /v1/{prefix}/namespaces/{namespace}",
+    "HEAD /v1/{prefix}/namespaces/{namespace}",
+    "DELETE /v1/{prefix}/namespaces/{namespace}",
+    "POST /v1/{prefix}/namespaces/{namespace}/properties",
+    "GET /v1/{prefix}/namespaces/{namespace}/tables",
+    "POST /v1/{prefix}/namespaces/{namespace}/tables",
+    "GET /v1/{prefix}/namespaces/{namespace}/tables/{table}",
+    "HEAD /v1/{prefix}/namespaces/{namespace}/tables/{table}",
+    "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}",
+    "DELETE /v1/{prefix}/namespaces/{namespace}/tables/{table}",
+    "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/metrics",
+    "POST /v1/{prefix}/namespaces/{namespace}/register",
+    "POST /v1/{prefix}/tables/rename",
+    "POST /v1/{prefix}/transactions/commit",
+];
+
+/// What a client must know before it can speak to the catalog.
+#[utoipa::path(
+    get,
+    path = "/v1/config",
+    tag = "catalog",
+    params(("warehouse" = Option<String>, Query, description = "A warehouse's name or root URL; the default if absent or empty")),
+    responses(
+        (status = 200, description = "The configuration", body = CatalogConfig),
+        (status = 404, description = "No such warehouse", body = IcebergErrorResponse),
+    ),
+)]
+pub(crate) async fn get_config(State(api): State<Api>, query: Query) -> Result<Json<CatalogConfig>, Failure> {
+    select(&api, query.get("warehouse").unwrap_or_default())?;
+    // Pinned, so that no client guesses another.
+    let overrides = IndexMap::from([("namespace-separator".to_owned(), "%1F".to_owned())]);
+    Ok(Json(CatalogConfig { defaults: IndexMap::new(), overrides, endpoints: ENDPOINTS.to_vec() }))
+}
+
+fn select(api: &Api, asked: &str) -> Result<()> {
+    let warehouse = api.catalog.warehouse();
+    let by_root = || Location::parse(asked).is_ok_and(|location| location == *warehouse.root());
+    if asked.is_empty() || asked == warehouse.name().as_str() || by_root() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::NotFound(What::Warehouse),
+        format!("Warehouse does not exist: {asked} (there is {:?} at {})", warehouse.name().as_str(), warehouse.root()),
+    ))
+}

@@ -1,0 +1,8 @@
+//! The Iceberg REST protocol under `/v1`: shapes in, one call of the catalog, shapes out.
+
+pub(super) mod commits;
+pub(super) mod config;
+pub(super) mod namespaces;
+pub(super) mod reports;
+pub(super) mod tables;
+pub(super) mod wire;

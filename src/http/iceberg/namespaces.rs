@@ -1,0 +1,156 @@
+//! Namespaces: operations 3 to 8 of the REST specification.
+
+use axum::Json;
+use axum::extract::State;
+use http::StatusCode;
+
+use super::wire::{
+    CreateNamespaceRequest, IcebergErrorResponse, ListNamespacesResponse, NamespaceResponse,
+    UpdateNamespacePropertiesRequest, UpdateNamespacePropertiesResponse,
+};
+use crate::catalog::PropertyChanges;
+use crate::error::Result;
+use crate::http::Api;
+use crate::http::error::Failure;
+use crate::http::extract::{JsonBody, NamespacePath, Query};
+use crate::names::Namespace;
+
+/// The direct children of a namespace.
+#[utoipa::path(
+    get,
+    path = "/v1/namespaces",
+    tag = "namespaces",
+    params(
+        ("parent" = Option<String>, Query, description = "Levels joined by %1F; the top level if absent"),
+        ("pageToken" = Option<String>, Query, description = "Empty for the first page"),
+        ("pageSize" = Option<u32>, Query, description = "Entries of a page, at least 1"),
+    ),
+    responses(
+        (status = 200, description = "The namespaces", body = ListNamespacesResponse),
+        (status = 400, description = "Malformed request", body = IcebergErrorResponse),
+        (status = 404, description = "No such parent", body = IcebergErrorResponse),
+    ),
+)]
+pub(crate) async fn list_namespaces(
+    State(api): State<Api>,
+    query: Query,
+) -> Result<Json<ListNamespacesResponse>, Failure> {
+    let page = query.page()?;
+    let parents = query.parents()?;
+    let mut parent = parents.first();
+    for other in parents.iter().skip(1) {
+        // What was meant is what exists; if neither does, the plain reading is named in the error.
+        if api.catalog.namespace_exists(&parents[0]).await.is_err() && api.catalog.namespace_exists(other).await.is_ok()
+        {
+            parent = Some(other);
+        }
+    }
+    let found = api.catalog.list_namespaces(parent, page.after(), page.most()).await?;
+    let (found, next_page_token) = page.cut(found, Namespace::path);
+    Ok(Json(ListNamespacesResponse { next_page_token, namespaces: found.iter().map(Namespace::to_levels).collect() }))
+}
+
+/// A new namespace; its parent must exist.
+#[utoipa::path(
+    post,
+    path = "/v1/namespaces",
+    tag = "namespaces",
+    request_body = CreateNamespaceRequest,
+    responses(
+        (status = 200, description = "Created", body = NamespaceResponse),
+        (status = 400, description = "Malformed request", body = IcebergErrorResponse),
+        (status = 404, description = "No such parent", body = IcebergErrorResponse),
+        (status = 409, description = "It already exists", body = IcebergErrorResponse),
+    ),
+)]
+pub(crate) async fn create_namespace(
+    State(api): State<Api>,
+    JsonBody(request): JsonBody<CreateNamespaceRequest>,
+) -> Result<Json<NamespaceResponse>, Failure> {
+    let namespace = Namespace::new(&request.namespace)?;
+    let properties = request.properties.unwrap_or_default();
+    api.catalog.create_namespace(&namespace, &properties).await?;
+    Ok(Json(NamespaceResponse { namespace: request.namespace, properties }))
+}
+
+/// A namespace's properties.
+#[utoipa::path(
+    get,
+    path = "/v1/namespaces/{namespace}",
+    tag = "namespaces",
+    params(("namespace" = String, Path, description = "Levels joined by %1F")),
+    responses(
+        (status = 200, description = "The namespace", body = NamespaceResponse),
+        (status = 404, description = "No such namespace", body = IcebergErrorResponse),
+    ),
+)]
+pub(crate) async fn load_namespace(
+    State(api): State<Api>,
+    NamespacePath(namespace): NamespacePath,
+) -> Result<Json<NamespaceResponse>, Failure> {
+    let properties = api.catalog.load_namespace(&namespace).await?;
+    Ok(Json(NamespaceResponse { namespace: namespace.to_levels(), properties }))
+}
+
+/// Whether a namespace exists.
+#[utoipa::path(
+    head,
+    path = "/v1/namespaces/{namespace}",
+    tag = "namespaces",
+    params(("namespace" = String, Path, description = "Levels joined by %1F")),
+    responses((status = 204, description = "It exists"), (status = 404, description = "It does not")),
+)]
+pub(crate) async fn namespace_exists(
+    State(api): State<Api>,
+    NamespacePath(namespace): NamespacePath,
+) -> Result<StatusCode, Failure> {
+    api.catalog.namespace_exists(&namespace).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Drops a namespace that holds nothing.
+#[utoipa::path(
+    delete,
+    path = "/v1/namespaces/{namespace}",
+    tag = "namespaces",
+    params(("namespace" = String, Path, description = "Levels joined by %1F")),
+    responses(
+        (status = 204, description = "Dropped"),
+        (status = 404, description = "No such namespace", body = IcebergErrorResponse),
+        (status = 409, description = "It is not empty", body = IcebergErrorResponse),
+    ),
+)]
+pub(crate) async fn drop_namespace(
+    State(api): State<Api>,
+    NamespacePath(namespace): NamespacePath,
+) -> Result<StatusCode, Failure> {
+    api.catalog.drop_namespace(&namespace).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sets and removes properties of a namespace, all or nothing.
+#[utoipa::path(
+    post,
+    path = "/v1/namespaces/{namespace}/properties",
+    tag = "namespaces",
+    params(("namespace" = String, Path, description = "Levels joined by %1F")),
+    request_body = UpdateNamespacePropertiesRequest,
+    responses(
+        (status = 200, description = "Done", body = UpdateNamespacePropertiesResponse),
+        (status = 400, description = "Malformed request", body = IcebergErrorResponse),
+        (status = 404, description = "No such namespace", body = IcebergErrorResponse),
+        (status = 422, description = "A key is to be set and removed", body = IcebergErrorResponse),
+    ),
+)]
+pub(crate) async fn update_properties(
+    State(api): State<Api>,
+    NamespacePath(namespace): NamespacePath,
+    JsonBody(request): JsonBody<UpdateNamespacePropertiesRequest>,
+) -> Result<Json<UpdateNamespacePropertiesResponse>, Failure> {
+    let changes = PropertyChanges {
+        removals: request.removals.unwrap_or_default(),
+        updates: request.updates.unwrap_or_default(),
+    };
+    let done = api.catalog.change_properties(&namespace, changes).await?;
+    Ok(Json(UpdateNamespacePropertiesResponse { updated: done.updated, removed: done.removed, missing: done.missing }))
+}

@@ -1,0 +1,48 @@
+//! Metrics reports: operation 17 of the REST specification.
+
+use axum::extract::{Request, State};
+use http::StatusCode;
+
+use super::wire::{IcebergErrorResponse, ReportMetricsRequest};
+use crate::error::{Error, Result};
+use crate::http::Api;
+use crate::http::error::Failure;
+use crate::http::extract::{TablePath, read_body};
+use crate::limits;
+
+/// Takes a report of a scan or commit. It is kept if the table exists, counted anyhow: Trino reports on a table before
+/// it creates it.
+#[utoipa::path(
+    post,
+    path = "/v1/namespaces/{namespace}/tables/{table}/metrics",
+    tag = "tables",
+    params(
+        ("namespace" = String, Path, description = "Levels joined by %1F"),
+        ("table" = String, Path, description = "The table's name"),
+    ),
+    request_body = ReportMetricsRequest,
+    responses(
+        (status = 204, description = "Taken"),
+        (status = 400, description = "Not a report", body = IcebergErrorResponse),
+    ),
+)]
+pub(crate) async fn report_metrics(
+    State(api): State<Api>,
+    TablePath(name): TablePath,
+    request: Request,
+) -> Result<StatusCode, Failure> {
+    let body = read_body(request, limits::REPORT_BYTES_MAX).await?;
+    let report: ReportMetricsRequest = serde_json::from_slice(&body)
+        .map_err(|error| Error::malformed(format!("Malformed metrics report: {error}")))?;
+    let kind = match report.report_type.as_str() {
+        "scan-report" => "scan",
+        "commit-report" => "commit",
+        _ => "other",
+    };
+    metrics::counter!("floeberg_metrics_reports_total", "kind" => kind).increment(1);
+    let text = String::from_utf8_lossy(&body).into_owned();
+    if let Ok(row) = api.catalog.find(&name).await {
+        api.reports.offer(&row.id, text);
+    }
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,137 @@
+//! Everything that speaks HTTP: every route is on this page.
+//!
+//! A handler extracts typed words, makes one call, and shapes the answer. What is called knows no HTTP.
+
+mod case;
+mod docs;
+mod error;
+mod extract;
+mod health;
+mod iceberg;
+mod log;
+mod manage;
+mod page;
+mod serve;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::middleware::from_fn;
+use http::{HeaderName, HeaderValue, Method};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Document;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use docs::document;
+pub use iceberg::config::ENDPOINTS;
+pub use serve::serve;
+
+use crate::catalog::Catalog;
+use crate::catalog::reports::Reports;
+use crate::error::{Error, Kind, Result, What};
+use error::Failure;
+
+/// What handlers work with. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// The catalog of the default warehouse.
+    pub catalog: Catalog,
+    /// Where metrics reports go.
+    pub reports: Reports,
+    /// Whether new work is welcome.
+    pub readiness: Readiness,
+    /// What `/metrics` shows.
+    pub metrics: PrometheusHandle,
+}
+
+/// Whether new work is welcome; cleared when the server begins to stop. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// From now on `/health/ready` says no.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server is stopping.
+    pub fn is_stopping(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Every route, and the document that describes them.
+pub(crate) fn routes_and_document() -> (Router<Api>, Document) {
+    use iceberg::{commits, config, namespaces, reports, tables};
+    OpenApiRouter::with_openapi(docs::Description::openapi())
+        // The Iceberg REST protocol.
+        .routes(routes!(config::get_config))
+        .routes(routes!(namespaces::list_namespaces, namespaces::create_namespace))
+        .routes(routes!(namespaces::load_namespace, namespaces::namespace_exists, namespaces::drop_namespace))
+        .routes(routes!(namespaces::update_properties))
+        .routes(routes!(tables::list_tables, tables::create_table))
+        .routes(routes!(tables::load_table, tables::table_exists, commits::commit_table, tables::drop_table))
+        .routes(routes!(reports::report_metrics))
+        .routes(routes!(tables::register_table))
+        .routes(routes!(tables::rename_table))
+        .routes(routes!(commits::commit_transaction))
+        // Operations.
+        .routes(routes!(manage::check))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+        .routes(routes!(docs::openapi_json))
+        .split_for_parts()
+}
+
+/// The whole server as one service.
+pub fn router(api: Api, cors_origins: &[String]) -> Result<Router> {
+    let (routes, document) = routes_and_document();
+    let router = routes
+        .merge(docs::pages(document))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .with_state(api)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(log::around));
+    Ok(router.layer(cors(cors_origins)?))
+}
+
+async fn no_such_route(request: axum::extract::Request) -> Failure {
+    let path = request.uri().path();
+    Error::new(Kind::NotFound(What::Route), format!("No such endpoint: {path} (what there is stands at /docs)")).into()
+}
+
+async fn no_such_method(request: axum::extract::Request) -> Failure {
+    let (method, path) = (request.method(), request.uri().path());
+    Error::new(Kind::MethodNotAllowed, format!("{path} does not take {method}")).into()
+}
+
+/// A panic is a fault of ours in one request; the others go on.
+fn panicked(cause: Box<dyn std::any::Any + Send>) -> axum::response::Response {
+    use axum::response::IntoResponse;
+    let text = cause.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| cause.downcast_ref::<String>().cloned()).unwrap_or_default();
+    Failure::from(Error::internal(format!("A handler panicked: {text}"))).into_response()
+}
+
+fn cors(origins: &[String]) -> Result<CorsLayer> {
+    let allowed = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        let parse = |origin: &String| {
+            HeaderValue::from_str(origin).map_err(|_| Error::illegal(format!("CORS origin {origin:?} cannot be used")))
+        };
+        AllowOrigin::list(origins.iter().map(parse).collect::<Result<Vec<_>>>()?)
+    };
+    Ok(CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers(tower_http::cors::AllowHeaders::mirror_request())
+        .expose_headers([http::header::ETAG, log::REQUEST_ID, HeaderName::from_static("retry-after")]))
+}

@@ -1,0 +1,94 @@
+//! Every number that bounds something, with its reason.
+//!
+//! Nothing in floeberg grows without one of these. What a user may change is a key of the configuration whose default
+//! stands here; the rest protect the server from a mistake and are far above what real use needs.
+
+/// Levels of a namespace. Real catalogs use one to three; the bound keeps recursion over them shallow.
+pub const NAMESPACE_LEVELS_MAX: usize = 32;
+
+/// Bytes of one namespace level or table name, in UTF-8. Longer ones do not fit a file name.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Bytes of a `/v1` request body. A commit of 10 000 snapshots' worth of updates is under 10 MiB.
+pub const CATALOG_BODY_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of a metrics report. Scan reports of very wide tables stay under 100 kB.
+pub const REPORT_BYTES_MAX: usize = 1 << 20;
+
+/// Metrics reports kept per table; older ones go.
+pub const REPORTS_PER_TABLE_MAX: i64 = 1_000;
+
+/// Metrics reports waiting to be written; more are only counted. Trino and Spark send one per scan.
+pub const REPORTS_QUEUED_MAX: usize = 4_096;
+
+/// Table changes in one transaction.
+pub const TRANSACTION_TABLES_MAX: usize = 1_000;
+
+/// Requirements, or updates, of one commit.
+pub const COMMIT_PARTS_MAX: usize = 100_000;
+
+/// How often a commit that lost its swap is applied again before the client hears of it.
+pub const COMMIT_ATTEMPTS_MAX: usize = 8;
+
+/// Swaps that share one SQL transaction.
+pub const SWAPS_PER_TRANSACTION_MAX: usize = 256;
+
+/// Swaps waiting for the writer; a further one waits for a place.
+pub const SWAPS_QUEUED_MAX: usize = 1_024;
+
+/// Bytes of metadata, raw and parsed together, kept in memory.
+pub const METADATA_CACHE_BYTES: u64 = 256 << 20;
+
+/// Names whose pointer (or absence) is kept in memory.
+pub const POINTER_CACHE_ENTRIES: u64 = 200_000;
+
+/// Bytes of one metadata file. 100 000 snapshots are about 60 MB.
+pub const METADATA_FILE_BYTES_MAX: u64 = 512 << 20;
+
+/// From this many bytes on a body is compressed when the client asks for it.
+pub const COMPRESS_FROM_BYTES: usize = 16 << 10;
+
+/// Entries of one page of a listing when the client names no size, and the most it may ask for.
+pub const PAGE_SIZE_MAX: usize = 10_000;
+
+/// Depth of a schema's nesting.
+pub const SCHEMA_DEPTH_MAX: usize = 64;
+
+/// Columns of a table, nested fields counted. Wider metadata is refused, not truncated.
+pub const SCHEMA_FIELDS_MAX: usize = 50_000;
+
+/// Connections served at once; further ones wait in the listener's queue.
+pub const CONNECTIONS_MAX: usize = 10_000;
+
+/// Milliseconds a client may take to send the head of a request.
+pub const HEADER_READ_MS: u64 = 30_000;
+
+/// Bytes of a request head that are read before it is refused.
+pub const HEADER_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of the listener's queue of connections not yet accepted.
+pub const ACCEPT_BACKLOG: u32 = 1_024;
+
+/// Entries of the deletion queue that one round of `gc` takes.
+pub const GC_BATCH: i64 = 500;
+
+/// Milliseconds between two looks at the deletion queue when nothing wakes it.
+pub const GC_INTERVAL_MS: u64 = 30_000;
+
+/// Milliseconds that SQLite waits for a lock held by another connection of this process.
+pub const SQLITE_BUSY_MS: u64 = 10_000;
+
+/// Connections that read from the database at once.
+pub const STORE_READERS: u32 = 4;
+
+/// File operations of one warehouse under way at once.
+pub const LAKE_CONCURRENCY: usize = 64;
+
+/// Earlier metadata files of a table that the database remembers, to go back to.
+pub const METADATA_FILES_KEPT: i64 = 100;
+
+/// Bytes of one manifest or manifest list. Iceberg's writers aim at 8 MiB.
+pub const MANIFEST_BYTES_MAX: u64 = 256 << 20;
+
+/// Manifests whose foreign files deletion remembers.
+pub const GC_MEMORY_ENTRIES: u64 = 20_000;

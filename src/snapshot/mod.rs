@@ -1,0 +1,3 @@
+//! Manifests and snapshots as data.
+
+pub mod paths;

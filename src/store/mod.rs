@@ -1,0 +1,129 @@
+//! All SQL.
+//!
+//! [`Store::read`] and [`Store::write`] are the only ways in: a connection to read with, or a transaction that holds the
+//! database's one write lock from its first statement on. SQLite runs in WAL mode with `synchronous=FULL`: when a commit
+//! returns, it is on the disk. One SQL text serves every database: `$1` placeholders, `on conflict do nothing` and row
+//! counts instead of constraint names.
+//!
+//! A failed statement is [`Kind::Unavailable`]: certainly nothing happened. A failed *commit* of a swap is
+//! [`Kind::CommitUnknown`]; `swap.rs` alone decides that.
+
+pub mod gc;
+pub mod namespaces;
+mod pointers;
+pub mod reports;
+mod step;
+pub mod swap;
+pub mod tables;
+
+use std::path::Path;
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use sqlx::any::{AnyPoolOptions, AnyRow};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyPool, Executor, Transaction};
+
+use crate::clock::Clock;
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use pointers::Pointers;
+use swap::SwapQueue;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// What a path may not carry as it is inside a database URL.
+const PATH_ESCAPES: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'?').add(b'%');
+
+/// The database, opened and migrated. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    readers: AnyPool,
+    writer: AnyPool,
+    pointers: std::sync::Arc<Pointers>,
+    swaps: SwapQueue,
+    clock: Clock,
+}
+
+impl Store {
+    /// Opens the SQLite database at `path`, making and migrating it where needed, and starts the task that moves
+    /// pointers. The caller holds the data directory's lock.
+    pub async fn open(path: &Path, clock: Clock) -> Result<Self> {
+        let text = path.to_str().ok_or_else(|| {
+            Error::illegal(format!("Database path {} is not UTF-8: choose another data-dir", path.display()))
+        })?;
+        let url = format!("sqlite://{}?mode=rwc", utf8_percent_encode(text, PATH_ESCAPES));
+        sqlx::any::install_default_drivers();
+        let failed = |error: sqlx::Error| {
+            Error::new(Kind::Unavailable, format!("Database {text} cannot be opened")).because(error)
+        };
+        let writer = pool(1).connect(&url).await.map_err(failed)?;
+        MIGRATIONS.run(&writer).await.map_err(|error| {
+            Error::new(
+                Kind::Unavailable,
+                format!("Database {text} cannot be migrated: it may be damaged or newer than this program"),
+            )
+            .because(error)
+        })?;
+        let readers = pool(limits::STORE_READERS).connect(&url).await.map_err(failed)?;
+        let pointers = std::sync::Arc::new(Pointers::default());
+        let swaps = SwapQueue::start(writer.clone(), std::sync::Arc::clone(&pointers));
+        Ok(Self { readers, writer, pointers, swaps, clock })
+    }
+
+    /// A connection to read with.
+    pub async fn read(&self) -> Result<PoolConnection<Any>> {
+        self.readers.acquire().await.map_err(unavailable)
+    }
+
+    /// A transaction that holds the write lock.
+    pub async fn write(&self) -> Result<Transaction<'static, Any>> {
+        begin(&self.writer).await
+    }
+
+    /// Waits for the swaps under way, then closes every connection.
+    pub async fn close(&self) {
+        self.swaps.drain().await;
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<()> {
+        let mut connection = self.read().await?;
+        sqlx::query("select 1").execute(&mut *connection).await.map_err(unavailable)?;
+        Ok(())
+    }
+}
+
+fn pool(size: u32) -> AnyPoolOptions {
+    AnyPoolOptions::new().max_connections(size).min_connections(1).idle_timeout(None).max_lifetime(None).after_connect(
+        |connection, _| {
+            Box::pin(async move {
+                connection.execute("pragma busy_timeout = 10000").await?;
+                connection.execute("pragma journal_mode = wal").await?;
+                connection.execute("pragma synchronous = full").await?;
+                connection.execute("pragma foreign_keys = on").await?;
+                Ok(())
+            })
+        },
+    )
+}
+
+/// Opens a write transaction; on SQLite a plain `begin` would fail later, when its first write meets another's lock.
+async fn begin(pool: &AnyPool) -> Result<Transaction<'static, Any>> {
+    pool.begin_with("begin immediate").await.map_err(unavailable)
+}
+
+/// The database cannot do it now, and did nothing.
+fn unavailable(error: sqlx::Error) -> Error {
+    Error::new(Kind::Unavailable, "The catalog's database is not available; nothing was changed").because(error)
+}
+
+/// Reads a column; one that is missing or of another type is a mistake of ours.
+fn column<'r, T>(row: &'r AnyRow, name: &str) -> Result<T>
+where
+    T: sqlx::Decode<'r, Any> + sqlx::Type<Any>,
+{
+    use sqlx::Row;
+    row.try_get(name).map_err(|error| Error::internal(format!("Column {name} cannot be read")).because(error))
+}

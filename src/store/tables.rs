@@ -1,0 +1,202 @@
+//! The `tabular` table, read side. What changes it is in `swap.rs`.
+
+use std::sync::Arc;
+
+use sqlx::any::AnyRow;
+
+use super::pointers::Key;
+use super::{Store, column, unavailable};
+use crate::error::{Error, Kind, Result, What};
+use crate::names::{Namespace, TableName, WarehouseName};
+
+/// A live table as the database knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableRow {
+    /// The row's id; it stays when the table is renamed.
+    pub id: Arc<str>,
+    /// The table's name.
+    pub name: TableName,
+    /// The table's own identity.
+    pub uuid: Arc<str>,
+    /// The folder of its files.
+    pub location: Arc<str>,
+    /// The metadata file that its pointer names.
+    pub metadata_location: Arc<str>,
+    /// How often the pointer has moved.
+    pub version: i64,
+}
+
+impl Store {
+    /// The live table of this name.
+    pub async fn find_table(&self, warehouse: &WarehouseName, name: &TableName) -> Result<Option<Arc<TableRow>>> {
+        let key = Key { warehouse: warehouse.as_str().into(), table: name.clone() };
+        if let Some(known) = self.pointers.get(&key) {
+            return Ok(known);
+        }
+        let ticket = self.pointers.ticket(&key);
+        let mut connection = self.read().await?;
+        let row = sqlx::query(
+            "select id, namespace, name, uuid, location, metadata_location, version
+             from tabular
+             where warehouse = $1 and namespace = $2 and name = $3 and dropped_ms is null",
+        )
+        .bind(warehouse.as_str())
+        .bind(name.namespace.path())
+        .bind(&*name.name)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+        let found = row.as_ref().map(from_row).transpose()?.map(Arc::new);
+        self.pointers.learn(ticket, key, found.clone());
+        Ok(found)
+    }
+
+    /// The tables of a namespace whose names come after `after`, at most `most`, in the order of their names. The
+    /// namespace must exist.
+    pub async fn list_tables(
+        &self,
+        warehouse: &WarehouseName,
+        namespace: &Namespace,
+        after: &str,
+        most: i64,
+    ) -> Result<Vec<String>> {
+        let mut connection = self.read().await?;
+        let rows = sqlx::query(
+            "select name from tabular
+             where warehouse = $1 and namespace = $2 and name > $3 and dropped_ms is null and kind = 'table'
+             order by name
+             limit $4",
+        )
+        .bind(warehouse.as_str())
+        .bind(namespace.path())
+        .bind(after)
+        .bind(most)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+        rows.iter().map(|row| column(row, "name")).collect()
+    }
+
+    /// Whether a table that the database knows, dropped ones too, has its location at, inside or around `key` (a
+    /// location in its normal form with a slash at the end).
+    pub async fn location_use(&self, key: &str) -> Result<LocationUse> {
+        let mut connection = self.read().await?;
+        let inside = sqlx::query("select 1 from tabular where location_key >= $1 and location_key < $2 limit 1")
+            .bind(key)
+            .bind(end_of_prefix(key))
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(unavailable)?;
+        if inside.is_some() {
+            return Ok(LocationUse::Taken);
+        }
+        for ancestor in ancestors(key) {
+            let around = sqlx::query("select 1 from tabular where location_key = $1 limit 1")
+                .bind(ancestor)
+                .fetch_optional(&mut *connection)
+                .await
+                .map_err(unavailable)?;
+            if around.is_some() {
+                return Ok(LocationUse::Inside);
+            }
+        }
+        Ok(LocationUse::Free)
+    }
+
+    /// Whether a live table's location is around this place (in its normal form with a slash at the end).
+    pub async fn live_table_around(&self, key: &str) -> Result<bool> {
+        let mut connection = self.read().await?;
+        for ancestor in ancestors(key) {
+            let found = sqlx::query("select 1 from tabular where location_key = $1 and dropped_ms is null limit 1")
+                .bind(ancestor)
+                .fetch_optional(&mut *connection)
+                .await
+                .map_err(unavailable)?;
+            if found.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Every live table of the warehouse, for upkeep that must look at all of them.
+    pub async fn live_tables(&self, warehouse: &str, after: &str, most: i64) -> Result<Vec<TableRow>> {
+        let mut connection = self.read().await?;
+        let rows = sqlx::query(
+            "select id, namespace, name, uuid, location, metadata_location, version
+             from tabular
+             where warehouse = $1 and id > $2 and dropped_ms is null and kind = 'table'
+             order by id
+             limit $3",
+        )
+        .bind(warehouse)
+        .bind(after)
+        .bind(most)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+        rows.iter().map(from_row).collect()
+    }
+}
+
+/// How a location relates to those of the tables that the database knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocationUse {
+    /// No table is at, inside or around it.
+    Free,
+    /// A table is at it or inside it.
+    Taken,
+    /// It lies inside a table's location.
+    Inside,
+}
+
+/// The locations around a location key: `a/b/c/` gives `a/b/` and `a/`.
+pub(super) fn ancestors(key: &str) -> impl Iterator<Item = &str> {
+    let inner = key.strip_suffix('/').unwrap_or(key);
+    inner.char_indices().rev().filter(|(_, c)| *c == '/').map(|(at, _)| &key[..=at])
+}
+
+/// The first text that does not begin with `prefix`, for a range over all that do. A key ends in a slash, and `0` is
+/// the character after it.
+pub(super) fn end_of_prefix(prefix: &str) -> String {
+    let mut end = prefix.strip_suffix('/').unwrap_or(prefix).to_owned();
+    end.push('0');
+    end
+}
+
+/// The table is not there.
+pub fn no_such_table(name: &TableName) -> Error {
+    Error::new(Kind::NotFound(What::Table), format!("Table does not exist: {name}"))
+}
+
+fn from_row(row: &AnyRow) -> Result<TableRow> {
+    let text = |name: &str| -> Result<Arc<str>> { Ok(column::<&str>(row, name)?.into()) };
+    let namespace = Namespace::from_path(column(row, "namespace")?)?;
+    Ok(TableRow {
+        id: text("id")?,
+        name: TableName::new(namespace, column(row, "name")?)?,
+        uuid: text("uuid")?,
+        location: text("location")?,
+        metadata_location: text("metadata_location")?,
+        version: column(row, "version")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ancestors_are_the_folders_around() {
+        let all: Vec<&str> = ancestors("file:///a/b/").collect();
+        assert_eq!(all, ["file:///a/", "file:///", "file://", "file:/"]);
+    }
+
+    #[test]
+    fn the_range_of_a_prefix_holds_what_begins_with_it() {
+        let (start, end) = ("s3://b/t/", end_of_prefix("s3://b/t/"));
+        assert!(*"s3://b/t/x/" >= *start && *"s3://b/t/x/" < *end);
+        assert!(*"s3://b/t2/" >= *end || *"s3://b/t2/" < *start);
+        assert!(*"s3://b/t-1/" < *start);
+    }
+}

@@ -1,0 +1,44 @@
+//! Logs and metrics, set up once.
+
+use std::io;
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+use crate::error::{Error, Result};
+
+/// Starts logging to standard error. A second call in one process changes nothing.
+pub fn start_logging(level: &str, format: LogFormat) -> Result<()> {
+    let filter = EnvFilter::try_new(level).map_err(|error| {
+        Error::illegal(format!("log.level {level:?} cannot be used: try error, warn, info, debug or trace"))
+            .because(error)
+    })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    drop(match format {
+        LogFormat::Text => builder.with_ansi(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    });
+    Ok(())
+}
+
+/// The process's metrics; there is one recorder however many servers a test starts.
+pub fn metrics() -> Result<PrometheusHandle> {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    if let Some(handle) = HANDLE.get() {
+        return Ok(handle.clone());
+    }
+    let failed = |error| Error::internal("Metrics cannot be set up").because(error);
+    let buckets = [0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &buckets)
+        .map_err(failed)?
+        .build_recorder();
+    let handle = recorder.handle();
+    // Another thread may have been first; then its recorder is the one that counts.
+    if ::metrics::set_global_recorder(recorder).is_ok() {
+        return Ok(HANDLE.get_or_init(|| handle).clone());
+    }
+    Ok(HANDLE.get_or_init(|| handle).clone())
+}

@@ -1,0 +1,8 @@
+//! The catalog over HTTP, resource by resource.
+
+mod bad_input;
+mod commits;
+mod deletion;
+mod locations;
+mod namespaces;
+mod tables;
