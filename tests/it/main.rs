@@ -1,6 +1,6 @@
 //! The one integration test binary: everything through the server's real interfaces.
 
-#![expect(clippy::disallowed_methods, reason = "tests may wait, and may read their environment")]
+#![expect(clippy::disallowed_methods, clippy::expect_used, reason = "tests wait, read their environment, and fail loudly")]
 
 mod catalog;
 mod kit;

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Every test. Installs what it needs under ~/.cache/floeberg and starts every server itself, on loopback.
+#   scripts/test.sh          the short form, which CI runs
+#   scripts/test.sh --long   the full form: long kill runs
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+form=short
+case "${1:-}" in
+    "") ;;
+    --long) form=long ;;
+    *) echo "usage: scripts/test.sh [--long]" >&2; exit 2 ;;
+esac
+
+cache="${TEST_CACHE:-$HOME/.cache/floeberg}"
+mkdir -p "$cache"
+# One profile for the binary and the tests: the dependencies are compiled once.
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target}"
+export CARGO_TERM_COLOR=never RUST_BACKTRACE=0 PIP_DISABLE_PIP_VERSION_CHECK=1
+
+step() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
+
+step "Rust: format and lints"
+cargo fmt --check
+cargo clippy --quiet --release --locked --all-targets -- -D warnings
+
+step "Rust: unit and integration tests"
+cargo build --quiet --release --locked
+cargo test --quiet --release --locked
+binary="$CARGO_TARGET_DIR/release/floeberg"
+
+step "Iceberg's REST compatibility kit"
+scripts/rck.sh "$binary" "$cache/rck"
+
+step "Real clients"
+scripts/e2e.sh "$binary" "$cache/e2e" "$form"
+
+step "done"
