@@ -1,6 +1,11 @@
 //! The one integration test binary: everything through the server's real interfaces.
 
-#![expect(clippy::disallowed_methods, clippy::expect_used, reason = "tests wait, read their environment, and fail loudly")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    unreachable_pub,
+    reason = "tests wait, read their environment, and fail loudly"
+)]
 
 mod catalog;
 mod kit;
