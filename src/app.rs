@@ -16,6 +16,7 @@ use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::http::{Api, Readiness};
+use crate::ingest::Ingest;
 use crate::lake::Warehouse;
 use crate::maintenance::Driver;
 use crate::store::Store;
@@ -45,7 +46,8 @@ impl App {
         lock.write_address(address)?;
         let reports = Reports::start(catalog.store().clone());
         let driver = Driver::start(catalog.clone());
-        let api = Api { catalog, reports, readiness: Readiness::default(), metrics: telemetry::metrics()? };
+        let ingest = Ingest::new(catalog.clone(), config.ingest.clone());
+        let api = Api { catalog, ingest, reports, readiness: Readiness::default(), metrics: telemetry::metrics()? };
         let (grace, cors_origins) = (config.shutdown_timeout, config.cors_origins.clone());
         Ok(Self { api, driver, listener, address, grace, cors_origins, lock })
     }

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::ingest::IngestSettings;
 use crate::lake::{S3Settings, WarehouseSettings};
 use crate::names::WarehouseName;
 use sources::Settings;
@@ -38,6 +39,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The warehouse.
     pub warehouse: WarehouseSettings,
+    /// What bounds ingest.
+    pub ingest: IngestSettings,
     /// How long requests under way may take when the server stops.
     pub shutdown_timeout: Duration,
     /// Origins of browsers' pages that may call the server.
@@ -72,6 +75,7 @@ impl Config {
             listen: parse_listen(&listen)?,
             warehouse: warehouse(settings, &data_dir)?,
             data_dir,
+            ingest: ingest(settings)?,
             shutdown_timeout: parse_duration("shutdown-timeout", &text("shutdown-timeout", "25s"))?,
             cors_origins: settings.list("cors-origins"),
             log_level: text("log.level", "info"),
@@ -123,6 +127,50 @@ fn warehouse(settings: &Settings, data_dir: &Path) -> Result<WarehouseSettings> 
         session_token: get("session-token"),
     };
     Ok(WarehouseSettings { name: WarehouseName::new(name)?, url, s3, allowed })
+}
+
+fn ingest(settings: &Settings) -> Result<IngestSettings> {
+    let usual = IngestSettings::default();
+    let bytes = |key: &str, usual: usize| match settings.text(key) {
+        Some(text) => parse_bytes(key, text),
+        None => Ok(usual),
+    };
+    let count = |key: &str, usual: usize| match settings.number(key).map(usize::try_from) {
+        None => Ok(usual),
+        Some(Ok(number)) if number > 0 => Ok(number),
+        Some(_) => Err(Error::illegal(format!("{key} must be a whole number of at least 1"))),
+    };
+    let made = IngestSettings {
+        memory: bytes("ingest.memory", usual.memory)?,
+        body: bytes("ingest.body", usual.body)?,
+        body_decoded: bytes("ingest.body-decoded", usual.body_decoded)?,
+        rows: count("ingest.rows", usual.rows)?,
+        row: bytes("ingest.row", usual.row)?,
+        nesting: count("ingest.nesting", usual.nesting)?,
+        auto_create: settings.flag("ingest.auto-create").unwrap_or(usual.auto_create),
+    };
+    if made.nesting > 256 {
+        return Err(Error::illegal(format!("ingest.nesting = {} is too deep: at most 256", made.nesting)));
+    }
+    if made.memory < made.body {
+        return Err(Error::illegal("ingest.memory is less than ingest.body: one body would never fit"));
+    }
+    Ok(made)
+}
+
+/// A whole number and a unit: `B`, `KiB`, `MiB` or `GiB`.
+fn parse_bytes(key: &str, text: &str) -> Result<usize> {
+    let bad = || Error::illegal(format!("{key} = {text:?} is not a size, such as 32MiB or 1GiB"));
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: usize = text[..digits].parse().map_err(|_| bad())?;
+    let unit = match text[digits..].trim() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(bad()),
+    };
+    number.checked_mul(unit).filter(|bytes| *bytes > 0).ok_or_else(bad)
 }
 
 fn parse_listen(text: &str) -> Result<SocketAddr> {

@@ -65,6 +65,8 @@ pub enum Kind {
     Unavailable,
     /// The outcome is open: the commit may have landed. Clean nothing up, ask again.
     CommitUnknown,
+    /// Not done in the time the caller gave; it may still be.
+    Pending,
     /// Something that should not happen; the log says more.
     Internal,
 }
@@ -134,6 +136,12 @@ impl Error {
     pub fn as_kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
+    }
+
+    /// The same error for another who waits; its source stays with the original, which is logged.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self { kind: self.kind, code: self.code, message: self.message.clone(), source: None }
     }
 
     /// What the caller must do.

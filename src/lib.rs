@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod http;
+pub mod ingest;
 pub mod lake;
 pub mod limits;
 pub mod maintenance;

@@ -92,3 +92,21 @@ pub const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 
 /// Manifests whose foreign files deletion remembers.
 pub const GC_MEMORY_ENTRIES: u64 = 20_000;
+
+/// Depth of a row's nesting, the row itself counted.
+pub const INGEST_NESTING_MAX: usize = 64;
+
+/// Row errors that an answer lists; their total is always given.
+pub const ROW_ERRORS_LISTED: usize = 100;
+
+/// Columns, nested ones counted, of a table that is created from its first rows: a guard against keys that are data.
+pub const INFERRED_COLUMNS_MAX: usize = 1_000;
+
+/// Bytes of a data file that goes up in the same round as the commit; larger ones go up before.
+pub const PUT_WITH_COMMIT_BYTES_MAX: usize = 8 << 20;
+
+/// Manifest lists that ingest keeps in memory.
+pub const MANIFEST_LISTS_KEPT: u64 = 1_000;
+
+/// Requests of one table that one snapshot takes.
+pub const GROUP_REQUESTS_MAX: usize = 10_000;

@@ -44,12 +44,13 @@ enum Next {
     New(Box<NewFile>),
 }
 
+/// A metadata file that is to be written, and the earlier ones that it makes unreachable.
 #[derive(Debug)]
-struct NewFile {
-    location: Arc<str>,
-    metadata: TableMetadata,
-    text: Vec<u8>,
-    doomed: Vec<String>,
+pub(super) struct NewFile {
+    pub(super) location: Arc<str>,
+    pub(super) metadata: TableMetadata,
+    pub(super) text: Vec<u8>,
+    pub(super) doomed: Vec<String>,
 }
 
 impl Catalog {
@@ -155,7 +156,12 @@ impl Catalog {
     }
 
     /// The file that will hold `metadata`, with its predecessor added to the log and the files that fall off it.
-    fn new_file(&self, mut metadata: TableMetadata, row: Option<&TableRow>, base: Option<&Loaded>) -> Result<NewFile> {
+    pub(super) fn new_file(
+        &self,
+        mut metadata: TableMetadata,
+        row: Option<&TableRow>,
+        base: Option<&Loaded>,
+    ) -> Result<NewFile> {
         metadata.table_uuid.get_or_insert_with(|| row.map_or_else(clock::new_uuid, |row| row.uuid.to_string()));
         let mut doomed = Vec::new();
         if let (Some(row), Some(base)) = (row, base) {
@@ -221,21 +227,19 @@ impl Catalog {
     }
 
     fn settle(&self, planned: Vec<Planned>) -> Vec<Arc<Loaded>> {
-        let mut dooms = false;
-        let tables = planned
-            .into_iter()
-            .map(|one| match one.next {
-                Next::Same(loaded) => loaded,
-                Next::New(file) => {
-                    dooms |= !file.doomed.is_empty();
-                    self.cache.put(&file.location, file.metadata, &file.text)
-                }
-            })
-            .collect();
-        if dooms {
+        let table = |one: Planned| match one.next {
+            Next::Same(loaded) => loaded,
+            Next::New(file) => self.settled(*file),
+        };
+        planned.into_iter().map(table).collect()
+    }
+
+    /// Keeps a file that the pointer names now.
+    pub(super) fn settled(&self, file: NewFile) -> Arc<Loaded> {
+        if !file.doomed.is_empty() {
             self.garbage.notify_one();
         }
-        tables
+        self.cache.put(&file.location, file.metadata, &file.text)
     }
 
     /// The tables, if each already holds what its change would add: the client never heard that its commit landed.

@@ -14,6 +14,7 @@
 //! From step 4 on the work runs in a task of its own: a client that goes away cancels nothing. A swap that lost is tried
 //! again while the requirements still hold. A swap whose outcome is unknown deletes nothing and is never called a failure.
 
+pub mod append;
 pub mod change;
 pub mod check;
 mod commit;
@@ -86,7 +87,7 @@ impl Catalog {
 
     /// Queues metadata files of an attempt that certainly did not commit. That they stay where the database is down is
     /// harmless: nothing names them.
-    async fn abandon(&self, locations: &[String]) {
+    pub(crate) async fn abandon(&self, locations: &[String]) {
         match self.store.doom_files(self.warehouse.name(), locations).await {
             Ok(()) => self.garbage.notify_one(),
             Err(error) => {

@@ -5,6 +5,8 @@
 pub(super) enum Shape {
     Text,
     Flag,
+    /// A whole number.
+    Number,
     /// A list of texts; in the environment, separated by commas.
     List,
 }
@@ -17,6 +19,13 @@ pub(super) const KEYS: &[(&str, Shape)] = &[
     ("default-warehouse", Shape::Text),
     ("shutdown-timeout", Shape::Text),
     ("cors-origins", Shape::List),
+    ("ingest.memory", Shape::Text),
+    ("ingest.body", Shape::Text),
+    ("ingest.body-decoded", Shape::Text),
+    ("ingest.rows", Shape::Number),
+    ("ingest.row", Shape::Text),
+    ("ingest.nesting", Shape::Number),
+    ("ingest.auto-create", Shape::Flag),
     ("log.level", Shape::Text),
     ("log.format", Shape::Text),
 ];

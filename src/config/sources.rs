@@ -53,6 +53,7 @@ impl Environment {
 enum Value {
     Text(String),
     Flag(bool),
+    Number(u64),
     List(Vec<String>),
 }
 
@@ -77,6 +78,13 @@ impl Settings {
         }
     }
 
+    pub(super) fn number(&self, key: &str) -> Option<u64> {
+        match self.values.get(key) {
+            Some(Value::Number(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
     pub(super) fn list(&self, key: &str) -> Vec<String> {
         match self.values.get(key) {
             Some(Value::List(list)) => list.clone(),
@@ -97,12 +105,16 @@ impl Settings {
         let shape = shape_of(&key).ok_or_else(|| unknown(source, &key))?;
         let fits = matches!(
             (&value, shape),
-            (Value::Text(_), Shape::Text) | (Value::Flag(_), Shape::Flag) | (Value::List(_), Shape::List)
+            (Value::Text(_), Shape::Text)
+                | (Value::Flag(_), Shape::Flag)
+                | (Value::Number(_), Shape::Number)
+                | (Value::List(_), Shape::List)
         );
         if !fits {
             let expected = match shape {
                 Shape::Text => "a text in quotes",
                 Shape::Flag => "true or false",
+                Shape::Number => "a whole number",
                 Shape::List => "a list of texts",
             };
             return Err(Error::illegal(format!("{source}: {key} must be {expected}")));
@@ -170,21 +182,25 @@ fn flatten(settings: &mut Settings, source: &str, before: &str, dict: Dict) -> R
                 let texts = items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
                 Value::List(texts.ok_or_else(|| Error::illegal(format!("{source}: {path} must be a list of texts")))?)
             }
-            other => Value::Text(format!("{other:?}")).reject(source, &path)?,
+            TomlValue::Num(_, number) => match number.to_u128().and_then(|number| u64::try_from(number).ok()) {
+                Some(number) => Value::Number(number),
+                None => return Err(cannot_be(source, &path)),
+            },
+            _ => return Err(cannot_be(source, &path)),
         };
         settings.set(source, path, value)?;
     }
     Ok(())
 }
 
-impl Value {
-    /// No key takes a number or a date: say what it takes, or that it is unknown.
-    fn reject(self, source: &str, path: &str) -> Result<Self> {
-        if shape_of(path).is_none() {
-            return Err(unknown(source, path));
-        }
-        Err(Error::illegal(format!("{source}: {path} must be a text in quotes, true or false, or a list of texts")))
+/// No key takes a date or a fraction: say so, or that the key is unknown.
+fn cannot_be(source: &str, path: &str) -> Error {
+    if shape_of(path).is_none() {
+        return unknown(source, path);
     }
+    Error::illegal(format!(
+        "{source}: {path} must be a text in quotes, a whole number, true or false, or a list of texts"
+    ))
 }
 
 /// `WAREHOUSES__LAKE__ACCESS_KEY_ID` → `warehouses.lake.access-key-id`. A warehouse's own `_` may stand for `-`: one that
@@ -209,6 +225,10 @@ fn parse_plain(source: &str, shape: Shape, text: &str) -> Result<Value> {
         Shape::List => Ok(Value::List(
             text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect(),
         )),
+        Shape::Number => text
+            .parse()
+            .map(Value::Number)
+            .map_err(|_| Error::illegal(format!("{source} = {text:?} is not a whole number"))),
         Shape::Flag => match text.to_ascii_lowercase().as_str() {
             "true" | "1" => Ok(Value::Flag(true)),
             "false" | "0" => Ok(Value::Flag(false)),

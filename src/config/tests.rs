@@ -77,10 +77,25 @@ fn values_that_cannot_be_meant_are_refused() {
         ("[warehouses.A]\nurl = \"s3://b\"", "lower-case"),
         ("[warehouses.a]\nurl = \"s3://b\"\n[warehouses.b]\nurl = \"s3://c\"", "2 warehouses"),
         ("[warehouses.a]\nurl = \"s3://b\"\npath-style = \"yes\"", "true or false"),
+        ("[ingest]\nmemory = \"lots\"", "not a size"),
+        ("[ingest]\nrows = 0", "at least 1"),
+        ("[ingest]\nrows = \"many\"", "a whole number"),
+        ("[ingest]\nrows = -5", "must be"),
+        ("[ingest]\nnesting = 1000", "too deep"),
+        ("[ingest]\nmemory = \"1MiB\"", "never fit"),
     ] {
         let message = refusal(toml, &[]);
         assert!(message.contains(part), "{toml:?}: {message}");
     }
+}
+
+#[test]
+fn sizes_have_units() {
+    let toml = "[ingest]\nmemory = \"1GiB\"\nbody = \"64KiB\"\nrows = 5\nauto-create = false\n";
+    let config = load(toml, &[("FLOEBERG_INGEST__NESTING", "7")], &Flags::default()).expect("valid");
+    let ingest = config.ingest;
+    assert_eq!((ingest.memory, ingest.body, ingest.rows, ingest.nesting), (1 << 30, 64 << 10, 5, 7));
+    assert!(!ingest.auto_create);
 }
 
 #[test]

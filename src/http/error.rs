@@ -74,6 +74,7 @@ fn status(kind: Kind) -> (StatusCode, &'static str) {
         Kind::Busy => (S::TOO_MANY_REQUESTS, "TooManyRequestsException"),
         Kind::Unavailable => (S::SERVICE_UNAVAILABLE, "SlowDownException"),
         Kind::CommitUnknown => (S::INTERNAL_SERVER_ERROR, "CommitStateUnknownException"),
+        Kind::Pending => (S::GATEWAY_TIMEOUT, "CommitStateUnknownException"),
         Kind::Internal => (S::INTERNAL_SERVER_ERROR, "InternalServerError"),
     }
 }
@@ -97,6 +98,7 @@ fn code(error: &Error) -> &'static str {
         Kind::Busy => "busy",
         Kind::Unavailable => "unavailable",
         Kind::CommitUnknown => "unknown",
+        Kind::Pending => "pending",
         Kind::Internal => "internal",
     })
 }
@@ -141,8 +143,10 @@ fn problem(error: &Error, status: StatusCode) -> serde_json::Value {
         "errors": [],
         "errors_truncated": false,
     });
-    if error.kind() == Kind::CommitUnknown {
-        body["state"] = json!("unknown");
+    match error.kind() {
+        Kind::CommitUnknown => body["state"] = json!("unknown"),
+        Kind::Pending => body["state"] = json!("pending"),
+        _ => {}
     }
     body
 }

@@ -41,6 +41,29 @@ impl<S: Sync> FromRequestParts<S> for TablePath {
     }
 }
 
+/// The tables that `{namespace}` and `{table}` of an ingest path may mean. Dots join levels there, or stand in one: with
+/// dots and no `%1F` both readings are given, several levels last.
+#[derive(Debug)]
+pub(super) struct IngestPath(pub(super) Vec<TableName>);
+
+impl<S: Sync> FromRequestParts<S> for IngestPath {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let segment = raw(parts, "{namespace}")?;
+        let name = decode(raw(parts, "{table}")?)?;
+        let mut meant = vec![namespace_of(segment)?];
+        let plain = decode(segment)?;
+        if plain.contains('.') && !plain.contains(LEVEL_SEPARATOR) {
+            let levels: Vec<&str> = plain.split('.').collect();
+            // "a..b" has an empty level, so it can only be one.
+            meant.extend(Namespace::new(&levels).ok());
+        }
+        let tables = meant.into_iter().map(|namespace| TableName::new(namespace, &name));
+        Ok(Self(tables.collect::<Result<_>>()?))
+    }
+}
+
 /// The raw text of a path segment, found by its place in the route.
 fn raw<'a>(parts: &'a Parts, name: &str) -> Result<&'a str> {
     let route = parts.extensions.get::<MatchedPath>();
@@ -69,6 +92,11 @@ impl Query {
     /// The value of a parameter.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Names and values as they came.
+    pub(super) fn all(&self) -> &[(String, String)] {
+        &self.0
     }
 
     /// A boolean parameter, in any case; absent is `false`.

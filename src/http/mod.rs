@@ -8,6 +8,7 @@ mod error;
 mod extract;
 mod health;
 mod iceberg;
+mod ingest;
 mod log;
 mod manage;
 mod page;
@@ -34,6 +35,7 @@ pub use serve::serve;
 use crate::catalog::Catalog;
 use crate::catalog::reports::Reports;
 use crate::error::{Error, Kind, Result, What};
+use crate::ingest::Ingest;
 use error::Failure;
 
 /// What handlers work with. Cheap to clone.
@@ -41,6 +43,8 @@ use error::Failure;
 pub struct Api {
     /// The catalog of the default warehouse.
     pub catalog: Catalog,
+    /// Where rows go in.
+    pub ingest: Ingest,
     /// Where metrics reports go.
     pub reports: Reports,
     /// Whether new work is welcome.
@@ -80,6 +84,8 @@ pub(crate) fn routes_and_document() -> (Router<Api>, Document) {
         .routes(routes!(tables::register_table))
         .routes(routes!(tables::rename_table))
         .routes(routes!(commits::commit_transaction))
+        // Rows.
+        .routes(routes!(ingest::append))
         // Operations.
         .routes(routes!(manage::check))
         .routes(routes!(health::live))

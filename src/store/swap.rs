@@ -172,7 +172,7 @@ async fn apply_group(writer: &AnyPool, pointers: &Pointers, group: Vec<(Swap, An
             tracing::error!(swaps = group.len(), error = error.chain(), "a group of swaps failed");
             for (swap, answer) in group {
                 forget(pointers, &swap);
-                drop(answer.send(Err(Error::new(error.kind(), error.message()))));
+                drop(answer.send(Err(error.copy())));
             }
         }
     }

@@ -49,7 +49,8 @@ pub(crate) async fn get_config(State(api): State<Api>, query: Query) -> Result<J
     Ok(Json(CatalogConfig { defaults: IndexMap::new(), overrides, endpoints: ENDPOINTS.to_vec() }))
 }
 
-fn select(api: &Api, asked: &str) -> Result<()> {
+/// Refuses a warehouse that is not served; the default is meant where none is named.
+pub(crate) fn select(api: &Api, asked: &str) -> Result<()> {
     let warehouse = api.catalog.warehouse();
     let by_root = || Location::parse(asked).is_ok_and(|location| location == *warehouse.root());
     if asked.is_empty() || asked == warehouse.name().as_str() || by_root() {

@@ -1,0 +1,115 @@
+//! Commits that bring objects along: the door for ingest and maintenance.
+//!
+//! Whoever adds files knows what to write only when the table's turn has come: sequence numbers and the list of manifests
+//! depend on the state that is built upon. So it hands over a function of that state. Its objects and the metadata file
+//! go up in one parallel round; only the swap waits for all of them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream;
+use futures::{StreamExt, TryStreamExt};
+
+use super::change::{Change, Outcome};
+use super::commit::NewFile;
+use super::{Catalog, Loaded, place, refused};
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::names::TableName;
+use crate::store::swap::{Step, Swap, Verdict};
+use crate::store::tables::TableRow;
+
+/// What is to be committed on top of a state, and the objects it needs.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The change of the metadata.
+    pub change: Change,
+    /// Objects to put, by location; those put in an earlier attempt are not put again.
+    pub objects: Vec<(String, Bytes)>,
+}
+
+/// Makes a commit out of the table's present state.
+pub type Prepare<'a> = &'a (dyn Fn(Arc<TableRow>, Arc<Loaded>) -> BoxFuture<'a, Result<Prepared>> + Send + Sync);
+
+impl Catalog {
+    /// Commits what `prepare` makes of the table, trying again when the swap was lost. `put` names objects that are in the
+    /// warehouse already for this commit alone; if it certainly did not happen, they and everything put here are queued
+    /// for deletion. The caller sees to it that this runs to its end.
+    pub async fn commit_prepared(
+        &self,
+        name: &TableName,
+        put: Vec<String>,
+        prepare: Prepare<'_>,
+    ) -> Result<Arc<Loaded>> {
+        let mut put: HashSet<String> = put.into_iter().collect();
+        let outcome = self.prepared_until_settled(name, &mut put, prepare).await;
+        if let Err(error) = &outcome
+            && error.kind() != crate::error::Kind::CommitUnknown
+        {
+            let doomed: Vec<String> = put.into_iter().collect();
+            self.abandon(&doomed).await;
+        }
+        outcome
+    }
+
+    async fn prepared_until_settled(
+        &self,
+        name: &TableName,
+        put: &mut HashSet<String>,
+        prepare: Prepare<'_>,
+    ) -> Result<Arc<Loaded>> {
+        for _ in 0..limits::COMMIT_ATTEMPTS_MAX {
+            let row = self.find(name).await?;
+            let _turn = self.sequencer.enter(vec![Arc::clone(&row.id)]).await;
+            let row = self.find(name).await?;
+            let base = self.load_row(&row).await?;
+            let prepared = prepare(Arc::clone(&row), Arc::clone(&base)).await?;
+            let now_ms = self.clock.now_ms();
+            let Outcome::Changed(next) = prepared.change.apply(Some(&base.metadata), now_ms)? else {
+                return Ok(base);
+            };
+            self.check_places(Some(&base.metadata), &next)?;
+            let file = self.new_file(*next, Some(&row), Some(&base))?;
+            let used: HashSet<String> = prepared.objects.iter().map(|(location, _)| location.clone()).collect();
+            self.put_round(&file, prepared.objects, put).await?;
+            let leftover: Vec<String> = put.iter().filter(|location| !used.contains(*location)).cloned().collect();
+            if self.swap_file(row, &file, &leftover, now_ms).await? {
+                return Ok(self.settled(file));
+            }
+            put.insert(file.location.to_string());
+        }
+        Err(Error::conflict(format!("Table was changed concurrently: {name}")))
+    }
+
+    /// Puts the metadata file and every object that is not there yet, all at once.
+    async fn put_round(&self, file: &NewFile, objects: Vec<(String, Bytes)>, put: &mut HashSet<String>) -> Result<()> {
+        let gzip = place::compresses(&file.metadata.properties);
+        let fresh: Vec<(String, Bytes)> = objects.into_iter().filter(|(location, _)| !put.contains(location)).collect();
+        put.extend(fresh.iter().map(|(location, _)| location.clone()));
+        let objects = stream::iter(fresh)
+            .map(|(location, bytes)| async move { self.warehouse.create(&location, bytes).await })
+            .buffer_unordered(limits::LAKE_CONCURRENCY)
+            .try_collect::<Vec<()>>();
+        let metadata = self.write_metadata(&file.location, &file.text, gzip);
+        let outcome = futures::future::try_join(objects, metadata).await;
+        if outcome.is_err() {
+            put.insert(file.location.to_string());
+        }
+        outcome.map(drop)
+    }
+
+    /// Whether the swap was won.
+    async fn swap_file(&self, row: Arc<TableRow>, file: &NewFile, leftover: &[String], now_ms: i64) -> Result<bool> {
+        let to = self.pointer_to(&file.metadata, &file.location);
+        let doomed = file.doomed.iter().chain(leftover).cloned().collect();
+        let warehouse = self.warehouse.name().clone();
+        let swap = Swap { warehouse, steps: vec![Step::Replace { from: row, to }], doomed, now_ms };
+        match self.store.swap(swap).await? {
+            Verdict::Applied(_) => Ok(true),
+            Verdict::Refused(crate::store::swap::Refusal::Moved(_)) => Ok(false),
+            Verdict::Refused(refusal) => Err(refused(&refusal)),
+        }
+    }
+}

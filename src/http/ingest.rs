@@ -1,0 +1,256 @@
+//! `/ingest/v1`: rows pushed over HTTP.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::error::Failure;
+use super::extract::{IngestPath, Query, read_body};
+use crate::error::{Error, Kind, Result};
+use crate::ingest::{Append, AppendOptions, Committed, Encoding, Outcome, RowError, Verdicts};
+use crate::names::TableName;
+
+/// What became of the rows.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct IngestResponse {
+    /// The rows, counted.
+    rows: RowCounts,
+    /// The tables that hold them.
+    tables: Vec<TableReceipt>,
+    /// What was waited for.
+    ack: &'static str,
+    /// Whether the request had been answered before.
+    duplicate: bool,
+    /// What is wrong with rows that were left out.
+    errors: Vec<RowError>,
+    /// Whether there are more of them.
+    errors_truncated: bool,
+}
+
+/// Rows, counted: received = written + rejected + duplicate.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RowCounts {
+    received: usize,
+    written: usize,
+    rejected: usize,
+    duplicate: usize,
+}
+
+/// Where rows are.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TableReceipt {
+    /// The table, as the path takes it.
+    table: String,
+    /// The snapshot that holds the rows.
+    snapshot_id: Option<i64>,
+    /// Its sequence number.
+    sequence_number: Option<i64>,
+    /// Data files that the snapshot added.
+    files: usize,
+}
+
+/// The answer to rows that do not fit (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Problem {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    detail: String,
+    /// The first of the errors.
+    errors: Vec<RowError>,
+    /// Whether there are more.
+    errors_truncated: bool,
+}
+
+/// Appends rows to a table, which is created if it does not exist. The answer comes when they are in a snapshot.
+#[utoipa::path(
+    post,
+    path = "/ingest/v1/{namespace}/{table}",
+    tag = "ingest",
+    params(
+        ("namespace" = String, Path, description = "Levels joined by dots, or by %1F where a level holds a dot"),
+        ("table" = String, Path, description = "The table's name"),
+        ("ack" = Option<String>, Query, description = "commit: the answer comes when the rows are committed"),
+        ("partition_by" = Option<String>, Query, description = "How a new table is partitioned: day(time),bucket(16,id)"),
+        ("sort_by" = Option<String>, Query, description = "How a new table is sorted: time desc nulls last,id"),
+        ("time_precision" = Option<String>, Query, description = "truncate: fractions finer than the column are cut off"),
+        ("timeout" = Option<String>, Query, description = "How long to wait: 60s, 500ms"),
+        ("warehouse" = Option<String>, Query, description = "A warehouse's name or root URL; the default if absent"),
+    ),
+    request_body(
+        content(
+            (String = "application/x-ndjson"),
+            (Object = "application/json"),
+        ),
+        description = "A JSON array of objects, one object, or objects line by line; Content-Encoding gzip or zstd",
+    ),
+    responses(
+        (status = 200, description = "Committed", body = IngestResponse),
+        (status = 400, description = "Malformed request", body = Problem),
+        (status = 403, description = "A location outside the warehouse", body = Problem),
+        (status = 404, description = "No such table, and tables are not created", body = Problem),
+        (status = 409, description = "The table is laid out otherwise, or changed meanwhile", body = Problem),
+        (status = 413, description = "Too many bytes or rows", body = Problem),
+        (status = 415, description = "A format or encoding that is not spoken here", body = Problem),
+        (status = 422, description = "Rows do not fit; nothing was written", body = Problem),
+        (status = 500, description = "The outcome is not known", body = Problem),
+        (status = 503, description = "Certainly not written; try again", body = Problem),
+        (status = 504, description = "Not committed in time; it may still be", body = Problem),
+    ),
+)]
+pub(super) async fn append(
+    State(api): State<Api>,
+    IngestPath(candidates): IngestPath,
+    query: Query,
+    request: Request,
+) -> Result<Response, Failure> {
+    let options = options(&query)?;
+    super::iceberg::config::select(&api, query.get("warehouse").unwrap_or_default())?;
+    check_content_type(request.headers())?;
+    let encoding = Encoding::parse(header(request.headers(), &CONTENT_ENCODING))?;
+    let table = resolve(&api, candidates).await?;
+    let most = api.ingest.settings().body;
+    let declared = header(request.headers(), &CONTENT_LENGTH).and_then(|text| text.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > most) {
+        return Err(
+            Error::new(Kind::TooLarge, format!("Request body has more than {most} bytes: send less at once")).into()
+        );
+    }
+    let admitted = api.ingest.admit(declared.unwrap_or(most))?;
+    let body = read_body(request, most).await?;
+    metrics::counter!("floeberg_ingest_bytes_total", "stage" => "wire").increment(body.len() as u64);
+    match api.ingest.append(Append { table, body, encoding, options, admitted }).await? {
+        Outcome::Committed(committed) => Ok(receipt(&committed).into_response()),
+        Outcome::Refused { rows, verdicts } => Ok(refusal(rows, verdicts)),
+    }
+}
+
+/// Parameters that mean something; any other is named.
+fn options(query: &Query) -> Result<AppendOptions> {
+    let mut options = AppendOptions::default();
+    for (name, value) in query.all() {
+        match (name.as_str(), value.as_str()) {
+            ("warehouse", _) | ("ack", "commit") => {}
+            ("partition_by", text) => options.partition_by = Some(text.to_owned()),
+            ("sort_by", text) => options.sort_by = Some(text.to_owned()),
+            ("time_precision", "truncate") => options.truncate_time = true,
+            ("timeout", text) => options.timeout = Some(duration(text)?),
+            ("ack" | "time_precision", other) => {
+                return Err(
+                    Error::malformed(format!("{name}={other} is not known here")).with_code("unknown_parameter")
+                );
+            }
+            _ => {
+                return Err(
+                    Error::malformed(format!("Parameter {name:?} is not known here")).with_code("unknown_parameter")
+                );
+            }
+        }
+    }
+    Ok(options)
+}
+
+fn duration(text: &str) -> Result<Duration> {
+    let bad = || {
+        Error::malformed(format!("timeout={text} is not a time, such as 60s or 500ms")).with_code("unknown_parameter")
+    };
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number: u64 = digits.parse().map_err(|_| bad())?;
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        _ => Err(bad()),
+    }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Forms and plain text are refused although they may hold JSON: a browser sends them for any page without asking.
+fn check_content_type(headers: &HeaderMap) -> Result<()> {
+    let Some(sent) = header(headers, &CONTENT_TYPE) else { return Ok(()) };
+    let kind = sent.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let known = [
+        "application/json",
+        "application/x-ndjson",
+        "application/ndjson",
+        "application/jsonl",
+        "application/x-jsonlines",
+    ];
+    if known.contains(&kind.as_str()) {
+        return Ok(());
+    }
+    let message = format!("Content-Type {sent:?} is not spoken here: send application/json or application/x-ndjson");
+    Err(Error::new(Kind::UnsupportedMedia, message))
+}
+
+/// The table that is meant, where dots may join levels or stand in one.
+async fn resolve(api: &Api, candidates: Vec<TableName>) -> Result<TableName> {
+    let mut existing = Vec::new();
+    if let [only] = candidates.as_slice() {
+        return Ok(only.clone());
+    }
+    for candidate in &candidates {
+        if api.catalog.namespace_exists(&candidate.namespace).await.is_ok() {
+            existing.push(candidate.clone());
+        }
+    }
+    match existing.as_slice() {
+        [] => candidates.into_iter().next_back().ok_or_else(|| Error::internal("No table is meant")),
+        [one] => Ok(one.clone()),
+        _ => Err(Error::malformed(format!(
+            "Namespace {} may be one level or several: join levels by %1F, and write one level's dots as they are with %1F at none",
+            candidates.first().map(|name| name.namespace.to_string()).unwrap_or_default()
+        ))
+        .with_code("ambiguous_namespace")),
+    }
+}
+
+fn receipt(committed: &Committed) -> Json<IngestResponse> {
+    let separator = if committed.table.namespace.levels().any(|level| level.contains('.')) { "%1F" } else { "." };
+    let levels: Vec<&str> = committed.table.namespace.levels().collect();
+    let table = format!("{}{separator}{}", levels.join(separator), committed.table.name);
+    Json(IngestResponse {
+        rows: RowCounts { received: committed.rows, written: committed.rows, rejected: 0, duplicate: 0 },
+        tables: vec![TableReceipt {
+            table,
+            snapshot_id: Some(committed.snapshot_id),
+            sequence_number: Some(committed.sequence_number),
+            files: committed.files,
+        }],
+        ack: "commit",
+        duplicate: false,
+        errors: Vec::new(),
+        errors_truncated: false,
+    })
+}
+
+fn refusal(rows: usize, verdicts: Verdicts) -> Response {
+    metrics::counter!("floeberg_ingest_rows_total", "verdict" => "rejected").increment(verdicts.bad_rows as u64);
+    // One code if all errors share it, so that a program need not look at each.
+    let first = verdicts.listed.first().map_or("rows", |error| error.code);
+    let code = if verdicts.listed.iter().all(|error| error.code == first) { first } else { "rows" };
+    let problem = Problem {
+        r#type: format!("urn:floeberg:error:{code}"),
+        title: "Unprocessable Entity",
+        status: 422,
+        code,
+        detail: format!(
+            "{} of {rows} rows do not fit, with {} errors; nothing was written",
+            verdicts.bad_rows, verdicts.total
+        ),
+        errors_truncated: verdicts.total > verdicts.listed.len(),
+        errors: verdicts.listed,
+    };
+    let headers = [(CONTENT_TYPE, "application/problem+json")];
+    (StatusCode::UNPROCESSABLE_ENTITY, headers, Json(problem)).into_response()
+}

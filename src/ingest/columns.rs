@@ -1,0 +1,322 @@
+//! Columns under construction, and the Arrow types they become.
+//!
+//! A [`Node`] is one field of the table's schema with a builder for its values. Rows are decoded straight into a tree of
+//! nodes; [`Node::finish`] gives the Arrow array. Field ids stand in the metadata of each Arrow field, where the Parquet
+//! writer finds them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, FixedSizeBinaryBuilder, Float32Builder,
+    Float64Builder, Int32Builder, Int64Builder, ListArray, MapArray, NullBufferBuilder, StringBuilder, StructArray,
+    Time64MicrosecondBuilder, TimestampMicrosecondBuilder, TimestampNanosecondBuilder,
+};
+use arrow::buffer::{OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, Field as ArrowField, Fields, TimeUnit};
+
+use crate::catalog::metadata::schema::Field;
+use crate::catalog::metadata::types::{Primitive, Type};
+use crate::error::{Error, Kind, Result};
+
+/// The key under which the Parquet writer looks for a field's id.
+const FIELD_ID: &str = "PARQUET:field_id";
+
+/// One field and its values so far.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) name: String,
+    pub(super) required: bool,
+    pub(super) values: Values,
+    /// The row that last gave it a value, to notice names that come twice and those that do not come.
+    pub(super) seen: usize,
+    arrow: Arc<ArrowField>,
+}
+
+/// The values of a field, by its type.
+#[derive(Debug)]
+pub(super) enum Values {
+    Boolean(BooleanBuilder),
+    Int(Int32Builder),
+    Long(Int64Builder),
+    Float(Float32Builder),
+    Double(Float64Builder),
+    Decimal(Decimal128Builder, u8, u8),
+    Date(Date32Builder),
+    Time(Time64MicrosecondBuilder),
+    Timestamp(TimestampMicrosecondBuilder, bool),
+    TimestampNs(TimestampNanosecondBuilder, bool),
+    String(StringBuilder),
+    Uuid(FixedSizeBinaryBuilder),
+    Fixed(FixedSizeBinaryBuilder, usize),
+    Binary(BinaryBuilder),
+    Struct(Members),
+    List(Box<Node>, Spans),
+    Map(Box<Node>, Box<Node>, Spans),
+}
+
+/// The fields of a struct.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    pub(super) nodes: Vec<Node>,
+    by_name: HashMap<String, usize>,
+    validity: NullBufferBuilder0,
+}
+
+/// Where each list begins and ends.
+#[derive(Debug)]
+pub(super) struct Spans {
+    offsets: Vec<i32>,
+    validity: NullBufferBuilder0,
+}
+
+/// A builder of validity that can be debugged and defaulted.
+#[derive(Debug)]
+struct NullBufferBuilder0(NullBufferBuilder);
+
+impl Default for NullBufferBuilder0 {
+    fn default() -> Self {
+        Self(NullBufferBuilder::new(1_024))
+    }
+}
+
+impl Members {
+    /// Nodes for these fields.
+    pub(super) fn new(fields: &[Field]) -> Result<Self> {
+        let nodes = fields.iter().map(Node::new).collect::<Result<Vec<_>>>()?;
+        let by_name = nodes.iter().enumerate().map(|(index, node)| (node.name.clone(), index)).collect();
+        Ok(Self { nodes, by_name, validity: NullBufferBuilder0::default() })
+    }
+
+    /// The field of this name; `guess` is where it was in the row before.
+    pub(super) fn find(&self, name: &str, guess: usize) -> Option<usize> {
+        if self.nodes.get(guess).is_some_and(|node| node.name == name) {
+            return Some(guess);
+        }
+        self.by_name.get(name).copied()
+    }
+
+    /// The Arrow fields.
+    pub(super) fn arrow_fields(&self) -> Fields {
+        self.nodes.iter().map(|node| Arc::clone(&node.arrow)).collect()
+    }
+
+    /// The arrays of all fields.
+    pub(super) fn finish_arrays(&mut self) -> Result<Vec<ArrayRef>> {
+        self.nodes.iter_mut().map(Node::finish).collect()
+    }
+
+    /// The struct at this place has a value, which its fields have taken.
+    pub(super) fn push_valid(&mut self) {
+        self.validity.0.append_non_null();
+    }
+
+    fn push_null(&mut self) {
+        self.validity.0.append_null();
+        for node in &mut self.nodes {
+            node.push_null();
+        }
+    }
+}
+
+impl Spans {
+    fn new() -> Self {
+        Self { offsets: vec![0], validity: NullBufferBuilder0::default() }
+    }
+
+    /// A list of `length` more items ends here.
+    pub(super) fn push(&mut self, length: usize) -> Option<()> {
+        let end = i32::try_from(length).ok().and_then(|length| self.offsets.last()?.checked_add(length))?;
+        self.offsets.push(end);
+        self.validity.0.append_non_null();
+        Some(())
+    }
+
+    fn push_null(&mut self) {
+        let end = self.offsets.last().copied().unwrap_or(0);
+        self.offsets.push(end);
+        self.validity.0.append_null();
+    }
+
+    fn take(&mut self) -> (OffsetBuffer<i32>, NullBufferBuilder) {
+        let offsets = std::mem::replace(&mut self.offsets, vec![0]);
+        (OffsetBuffer::new(ScalarBuffer::from(offsets)), std::mem::take(&mut self.validity).0)
+    }
+}
+
+impl Node {
+    /// A node for a field; types that cannot be written are refused, by name.
+    pub(super) fn new(field: &Field) -> Result<Self> {
+        let values = Values::new(&field.name, &field.kind)?;
+        let metadata = HashMap::from([(FIELD_ID.to_owned(), field.id.to_string())]);
+        let mut arrow = ArrowField::new(&field.name, values.data_type(), !field.required).with_metadata(metadata);
+        if matches!(values, Values::Uuid(_)) {
+            arrow = arrow.with_extension_type(arrow_schema::extension::Uuid);
+        }
+        let (name, required) = (field.name.clone(), field.required);
+        Ok(Self { name, required, values, seen: usize::MAX, arrow: Arc::new(arrow) })
+    }
+
+    /// No value at this place. In a required field it only keeps the columns of equal length: the row is refused.
+    pub(super) fn push_null(&mut self) {
+        match &mut self.values {
+            Values::Boolean(builder) => builder.append_null(),
+            Values::Int(builder) => builder.append_null(),
+            Values::Long(builder) => builder.append_null(),
+            Values::Float(builder) => builder.append_null(),
+            Values::Double(builder) => builder.append_null(),
+            Values::Decimal(builder, ..) => builder.append_null(),
+            Values::Date(builder) => builder.append_null(),
+            Values::Time(builder) => builder.append_null(),
+            Values::Timestamp(builder, _) => builder.append_null(),
+            Values::TimestampNs(builder, _) => builder.append_null(),
+            Values::String(builder) => builder.append_null(),
+            Values::Uuid(builder) | Values::Fixed(builder, _) => builder.append_null(),
+            Values::Binary(builder) => builder.append_null(),
+            Values::Struct(members) => members.push_null(),
+            Values::List(_, spans) | Values::Map(_, _, spans) => spans.push_null(),
+        }
+    }
+
+    /// The array of everything pushed so far.
+    pub(super) fn finish(&mut self) -> Result<ArrayRef> {
+        let array: ArrayRef = match &mut self.values {
+            Values::Boolean(builder) => Arc::new(builder.finish()),
+            Values::Int(builder) => Arc::new(builder.finish()),
+            Values::Long(builder) => Arc::new(builder.finish()),
+            Values::Float(builder) => Arc::new(builder.finish()),
+            Values::Double(builder) => Arc::new(builder.finish()),
+            Values::Decimal(builder, ..) => Arc::new(builder.finish()),
+            Values::Date(builder) => Arc::new(builder.finish()),
+            Values::Time(builder) => Arc::new(builder.finish()),
+            Values::Timestamp(builder, _) => Arc::new(builder.finish()),
+            Values::TimestampNs(builder, _) => Arc::new(builder.finish()),
+            Values::String(builder) => Arc::new(builder.finish()),
+            Values::Uuid(builder) | Values::Fixed(builder, _) => Arc::new(builder.finish()),
+            Values::Binary(builder) => Arc::new(builder.finish()),
+            Values::Struct(members) => return finish_struct(members),
+            Values::List(element, spans) => {
+                let (offsets, mut validity) = spans.take();
+                let items = element.finish()?;
+                let made = ListArray::try_new(Arc::clone(&element.arrow), offsets, items, validity.finish());
+                Arc::new(made.map_err(arrow_fault)?)
+            }
+            Values::Map(key, value, spans) => {
+                let (offsets, mut validity) = spans.take();
+                let fields: Fields = vec![Arc::clone(&key.arrow), Arc::clone(&value.arrow)].into();
+                let entries = StructArray::try_new(fields, vec![key.finish()?, value.finish()?], None);
+                let made = MapArray::try_new(
+                    map_entries(&key.arrow, &value.arrow),
+                    offsets,
+                    entries.map_err(arrow_fault)?,
+                    validity.finish(),
+                    false,
+                );
+                Arc::new(made.map_err(arrow_fault)?)
+            }
+        };
+        Ok(array)
+    }
+}
+
+fn finish_struct(members: &mut Members) -> Result<ArrayRef> {
+    let mut validity = std::mem::take(&mut members.validity).0;
+    let length = validity.len();
+    let fields = members.arrow_fields();
+    let arrays = members.finish_arrays()?;
+    let made = StructArray::try_new_with_length(fields, arrays, validity.finish(), length);
+    Ok(Arc::new(made.map_err(arrow_fault)?))
+}
+
+fn map_entries(key: &Arc<ArrowField>, value: &Arc<ArrowField>) -> Arc<ArrowField> {
+    let fields: Fields = vec![Arc::clone(key), Arc::clone(value)].into();
+    Arc::new(ArrowField::new("key_value", DataType::Struct(fields), false))
+}
+
+/// An array that does not fit its type: a null in a required field, which the decoder has reported.
+fn arrow_fault(error: arrow::error::ArrowError) -> Error {
+    Error::internal("Columns do not fit together").because(error)
+}
+
+impl Values {
+    fn new(name: &str, kind: &Type) -> Result<Self> {
+        Ok(match kind {
+            Type::Primitive(primitive) => Self::primitive(name, primitive)?,
+            Type::Struct(fields) => Self::Struct(Members::new(fields)?),
+            Type::List(element) => Self::List(Box::new(Node::new(element)?), Spans::new()),
+            Type::Map(key, value) => {
+                if key.kind != Type::Primitive(Primitive::String) {
+                    return Err(cannot_write(name, kind));
+                }
+                Self::Map(Box::new(Node::new(key)?), Box::new(Node::new(value)?), Spans::new())
+            }
+        })
+    }
+
+    fn primitive(name: &str, primitive: &Primitive) -> Result<Self> {
+        use Primitive as P;
+        Ok(match primitive {
+            P::Boolean => Self::Boolean(BooleanBuilder::new()),
+            P::Int => Self::Int(Int32Builder::new()),
+            P::Long => Self::Long(Int64Builder::new()),
+            P::Float => Self::Float(Float32Builder::new()),
+            P::Double => Self::Double(Float64Builder::new()),
+            P::Decimal { precision, scale } => {
+                let kind = DataType::Decimal128(*precision, i8::try_from(*scale).unwrap_or(0));
+                Self::Decimal(Decimal128Builder::new().with_data_type(kind), *precision, *scale)
+            }
+            P::Date => Self::Date(Date32Builder::new()),
+            P::Time => Self::Time(Time64MicrosecondBuilder::new()),
+            P::Timestamp => Self::Timestamp(TimestampMicrosecondBuilder::new(), false),
+            P::Timestamptz => Self::Timestamp(TimestampMicrosecondBuilder::new().with_timezone(UTC), true),
+            P::TimestampNs => Self::TimestampNs(TimestampNanosecondBuilder::new(), false),
+            P::TimestamptzNs => Self::TimestampNs(TimestampNanosecondBuilder::new().with_timezone(UTC), true),
+            P::String => Self::String(StringBuilder::new()),
+            P::Uuid => Self::Uuid(FixedSizeBinaryBuilder::new(16)),
+            P::Fixed(length) => {
+                let size =
+                    i32::try_from(*length).map_err(|_| cannot_write(name, &Type::Primitive(primitive.clone())))?;
+                Self::Fixed(FixedSizeBinaryBuilder::new(size), usize::try_from(size).unwrap_or(0))
+            }
+            P::Binary => Self::Binary(BinaryBuilder::new()),
+            P::Unknown | P::Variant | P::Geometry(_) | P::Geography(_) | P::Other(_) => {
+                return Err(cannot_write(name, &Type::Primitive(primitive.clone())));
+            }
+        })
+    }
+
+    fn data_type(&self) -> DataType {
+        match self {
+            Self::Boolean(_) => DataType::Boolean,
+            Self::Int(_) => DataType::Int32,
+            Self::Long(_) => DataType::Int64,
+            Self::Float(_) => DataType::Float32,
+            Self::Double(_) => DataType::Float64,
+            Self::Decimal(_, precision, scale) => DataType::Decimal128(*precision, i8::try_from(*scale).unwrap_or(0)),
+            Self::Date(_) => DataType::Date32,
+            Self::Time(_) => DataType::Time64(TimeUnit::Microsecond),
+            Self::Timestamp(_, zoned) => DataType::Timestamp(TimeUnit::Microsecond, zoned.then(|| UTC.into())),
+            Self::TimestampNs(_, zoned) => DataType::Timestamp(TimeUnit::Nanosecond, zoned.then(|| UTC.into())),
+            Self::String(_) => DataType::Utf8,
+            Self::Uuid(_) => DataType::FixedSizeBinary(16),
+            Self::Fixed(_, length) => DataType::FixedSizeBinary(i32::try_from(*length).unwrap_or(i32::MAX)),
+            Self::Binary(_) => DataType::Binary,
+            Self::Struct(members) => DataType::Struct(members.arrow_fields()),
+            Self::List(element, _) => DataType::List(Arc::clone(&element.arrow)),
+            Self::Map(key, value, _) => DataType::Map(map_entries(&key.arrow, &value.arrow), false),
+        }
+    }
+}
+
+/// How Arrow names UTC without a database of zones.
+const UTC: &str = "+00:00";
+
+fn cannot_write(name: &str, kind: &Type) -> Error {
+    Error::new(
+        Kind::Unprocessable,
+        format!(
+            "Column {name:?} has type {kind}, which ingest cannot write: write to this table with an engine that can"
+        ),
+    )
+    .with_code("unsupported_type")
+}

@@ -1,0 +1,98 @@
+//! Tables that ingest finds, or makes from their first rows.
+
+use std::sync::Arc;
+
+use super::verdict::Verdicts;
+use super::{AppendOptions, Ingest, infer, layout, settings};
+use crate::catalog::create::Description;
+use crate::catalog::metadata::TableMetadata;
+use crate::catalog::{Catalog, Created, Loaded, NewTableRequest};
+use crate::error::{Error, Kind, Result, What};
+use crate::names::{Namespace, TableName};
+use crate::store::tables::no_such_table;
+
+/// The table, if it exists; then it must be laid out as the request says.
+pub(super) async fn existing(
+    catalog: &Catalog,
+    table: &TableName,
+    options: &AppendOptions,
+) -> Result<Option<Arc<Loaded>>> {
+    match catalog.load_table(table).await {
+        Ok(loaded) => {
+            check_layout(&loaded.metadata, table, options)?;
+            Ok(Some(loaded))
+        }
+        Err(error) if error.kind() == Kind::NotFound(What::Table) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn check_layout(metadata: &TableMetadata, table: &TableName, options: &AppendOptions) -> Result<()> {
+    let schema = metadata.current_schema()?;
+    let differs = |what: &str, asked: &str, code: &'static str| {
+        Error::new(
+            Kind::SpecDiffers,
+            format!("Table {table} exists and is not laid out by {what} {asked:?}: leave it out, or change the table"),
+        )
+        .with_code(code)
+    };
+    if let Some(text) = &options.partition_by {
+        let asked = layout::partition_by(text, schema)?;
+        if !metadata.default_spec()?.same_layout(&asked) {
+            return Err(differs("partition_by", text, "partition_spec_differs"));
+        }
+    }
+    if let Some(text) = &options.sort_by {
+        let asked = layout::sort_by(text, schema)?;
+        let have = metadata.sort_order(metadata.default_sort_order_id);
+        if have.is_none_or(|have| have.fields != asked.fields) {
+            return Err(differs("sort_by", text, "sort_order_differs"));
+        }
+    }
+    Ok(())
+}
+
+/// Creates the table, and the namespaces around it, from the rows; or says what is wrong with them.
+pub(super) async fn from_rows(
+    ingest: &Ingest,
+    table: &TableName,
+    text: &str,
+    options: &AppendOptions,
+) -> Result<std::result::Result<Arc<Loaded>, (usize, Verdicts)>> {
+    if !ingest.settings.auto_create {
+        return Err(no_such_table(table));
+    }
+    let bounds = ingest.settings.bounds();
+    let owned = text.to_owned();
+    let inferred = ingest.compute(move || infer::infer(&owned, bounds)).await?;
+    let schema = match inferred {
+        Ok(schema) => schema,
+        Err((rows, verdicts)) => return Ok(Err((rows, verdicts))),
+    };
+    let spec = options.partition_by.as_deref().map(|text| layout::partition_by(text, &schema)).transpose()?;
+    let order = options.sort_by.as_deref().map(|text| layout::sort_by(text, &schema)).transpose()?;
+    make_namespaces(&ingest.catalog, &table.namespace).await?;
+    let description = Description { schema, spec, order, properties: settings::created_properties() };
+    let request = NewTableRequest { name: table.clone(), description, location: None, creation: Created::Now };
+    match ingest.catalog.create_table(request).await {
+        Ok(loaded) => Ok(Ok(loaded)),
+        // Another request was first: its schema is the one to read by.
+        Err(error) if matches!(error.kind(), Kind::AlreadyExists(_)) => {
+            let loaded = existing(&ingest.catalog, table, options).await?;
+            loaded.map(Ok).ok_or_else(|| no_such_table(table))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn make_namespaces(catalog: &Catalog, namespace: &Namespace) -> Result<()> {
+    let levels = namespace.to_levels();
+    for depth in 1..=levels.len() {
+        let one = Namespace::new(&levels[..depth])?;
+        match catalog.create_namespace(&one, &Default::default()).await {
+            Err(error) if !matches!(error.kind(), Kind::AlreadyExists(_)) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}

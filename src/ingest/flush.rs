@@ -1,0 +1,339 @@
+//! A group of requests' rows → one snapshot.
+//!
+//! The rows are split by partition, sorted and encoded on a thread for work that computes. In the table's turn a manifest
+//! of the files, the list of all manifests and the snapshot are made, and everything goes up together with the metadata.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use bytes::Bytes;
+use futures::FutureExt;
+use iceberg::spec::{DataFile, FormatVersion, ManifestFile, Schema as IcebergSchema};
+use moka::sync::Cache;
+use serde_json::json;
+
+use super::partition;
+use super::path;
+use super::write::{DataObject, FileLayout, encode};
+use crate::catalog::append::Prepared;
+use crate::catalog::change::{Change, Requirement, Update};
+use crate::catalog::metadata::TableMetadata;
+use crate::catalog::metadata::snapshot::{MAIN, SnapshotRef, new_snapshot};
+use crate::catalog::{Catalog, Loaded, properties};
+use crate::clock;
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::names::TableName;
+use crate::snapshot::append::{MergePolicy, plan_merge};
+use crate::snapshot::manifest::{self, Layout};
+use crate::snapshot::summary;
+
+/// Manifest lists known in memory, by location: they never change.
+pub(super) type Lists = Cache<String, Arc<Vec<ManifestFile>>>;
+
+/// What a flush made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Flushed {
+    pub(super) snapshot_id: i64,
+    pub(super) sequence_number: i64,
+    pub(super) files: usize,
+}
+
+/// The table that rows were decoded for.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) name: TableName,
+    pub(super) uuid: String,
+    pub(super) schema_id: i32,
+}
+
+/// Commits rows that were all decoded against one schema of the table.
+pub(super) async fn flush(
+    catalog: &Catalog,
+    lists: &Lists,
+    target: &Target,
+    rows: Vec<RecordBatch>,
+) -> Result<Flushed> {
+    let base = catalog.load_table(&target.name).await?;
+    check_target(&base.metadata, target)?;
+    let encoding = Arc::clone(&base);
+    let schema_id = target.schema_id;
+    let objects = tokio::task::spawn_blocking(move || encode_all(&encoding.metadata, schema_id, &rows)).await;
+    let objects = objects.map_err(|error| Error::internal("Encoding was cut off").because(error))??;
+    let files: Vec<DataFile> = objects.iter().map(|object| object.entry.clone()).collect();
+    let (large, small): (Vec<DataObject>, Vec<DataObject>) =
+        objects.into_iter().partition(|object| object.bytes.len() > limits::PUT_WITH_COMMIT_BYTES_MAX);
+    let put = put_before(catalog, large).await?;
+    let small: Vec<(String, Bytes)> = small.into_iter().map(|object| (object.location, object.bytes)).collect();
+    let append = Append {
+        catalog,
+        lists,
+        target,
+        spec_id: base.metadata.default_spec_id,
+        files: &files,
+        data: &small,
+        put: &put,
+    };
+    let committed = catalog.commit_prepared(&target.name, put.clone(), &|_, base| append.prepare(base).boxed()).await?;
+    let current = committed.metadata.current_snapshot();
+    let current = current.ok_or_else(|| Error::internal("An append came back without a snapshot"))?;
+    Ok(Flushed { snapshot_id: current.id, sequence_number: current.sequence_number, files: files.len() })
+}
+
+fn check_target(metadata: &TableMetadata, target: &Target) -> Result<()> {
+    if metadata.table_uuid.as_deref() != Some(target.uuid.as_str()) {
+        // The table of this name is another one now: what was meant is gone.
+        return Err(crate::store::tables::no_such_table(&target.name));
+    }
+    let (Some(then), Ok(now)) = (metadata.schema(target.schema_id), metadata.current_schema()) else {
+        return Err(schema_changed());
+    };
+    let by_id = now.by_id();
+    let kept = then.fields.iter().all(|field| {
+        by_id
+            .get(&field.id)
+            .is_some_and(|place| place.field.kind == field.kind && (field.required || !place.field.required))
+    });
+    let none_new_required = now.fields.iter().all(|field| !field.required || then.by_id().contains_key(&field.id));
+    if kept && none_new_required { Ok(()) } else { Err(schema_changed()) }
+}
+
+fn schema_changed() -> Error {
+    Error::conflict(
+        "The table's columns changed while the rows were on their way; nothing was written: send them again",
+    )
+    .with_code("schema_changed")
+}
+
+/// The crate's form of a schema, which its writers want.
+fn iceberg_schema(metadata: &TableMetadata, id: i32) -> Result<Arc<IcebergSchema>> {
+    let schema = metadata.schema(id).ok_or_else(schema_changed)?;
+    let text =
+        serde_json::to_vec(&**schema).map_err(|error| Error::internal("A schema cannot be written").because(error))?;
+    let parsed: IcebergSchema = serde_json::from_slice(&text).map_err(|error| {
+        Error::new(Kind::Unprocessable, "Ingest cannot write to a table with these column types")
+            .with_code("unsupported_type")
+            .because(error)
+    })?;
+    Ok(Arc::new(parsed))
+}
+
+fn encode_all(metadata: &TableMetadata, schema_id: i32, rows: &[RecordBatch]) -> Result<Vec<DataObject>> {
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    let rows = if rows.len() == 1 {
+        first.clone()
+    } else {
+        concat_batches(&first.schema(), rows)
+            .map_err(|error| Error::internal("Rows cannot be put together").because(error))?
+    };
+    let spec = metadata.default_spec()?;
+    let order = metadata.sort_order(metadata.default_sort_order_id);
+    let layout = FileLayout {
+        schema: iceberg_schema(metadata, schema_id)?,
+        spec_id: spec.spec_id,
+        sort_order_id: order.filter(|order| !order.fields.is_empty()).map(|order| order.order_id),
+    };
+    let mut objects = Vec::new();
+    for (index, part) in partition::split(&rows, &layout.schema, spec)?.into_iter().enumerate() {
+        let rows = match order {
+            Some(order) => partition::sort(part.rows, order)?,
+            None => part.rows,
+        };
+        let location = path::data_file(&metadata.location, &metadata.properties, &part.folders, index);
+        objects.push(encode(&rows, location, part.values, &layout)?);
+    }
+    Ok(objects)
+}
+
+/// Large files go up before the table's turn, so that nobody waits for them.
+async fn put_before(catalog: &Catalog, objects: Vec<DataObject>) -> Result<Vec<String>> {
+    let mut put = Vec::with_capacity(objects.len());
+    for object in objects {
+        put.push(object.location.clone());
+        if let Err(error) = catalog.warehouse().create(&object.location, object.bytes).await {
+            catalog.abandon(&put).await;
+            return Err(error);
+        }
+    }
+    Ok(put)
+}
+
+/// An append under way: everything that does not depend on the table's present state.
+struct Append<'a> {
+    catalog: &'a Catalog,
+    lists: &'a Lists,
+    target: &'a Target,
+    spec_id: i32,
+    files: &'a [DataFile],
+    data: &'a [(String, Bytes)],
+    put: &'a [String],
+}
+
+impl Append<'_> {
+    /// The commit on top of `base`.
+    async fn prepare(&self, base: Arc<Loaded>) -> Result<Prepared> {
+        let metadata = &base.metadata;
+        check_target(metadata, self.target)?;
+        let spec = metadata.spec(self.spec_id).ok_or_else(schema_changed)?;
+        let layout = Layout {
+            version: version_of(metadata),
+            schema: iceberg_schema(metadata, metadata.current_schema_id)?,
+            spec: iceberg_spec(spec)?,
+        };
+        let mut objects: Vec<(String, Bytes)> = self.data.to_vec();
+        objects.extend(self.put.iter().map(|location| (location.clone(), Bytes::new())));
+        let snapshot_id = self.new_snapshot_id(metadata);
+        let folder = folder_of(metadata);
+        let (own, bytes) = self.write_manifest(&layout, &folder, snapshot_id, Vec::new()).await?;
+        let mut manifests = vec![own.clone()];
+        let parent = metadata.current_snapshot();
+        if let Some(parent) = parent {
+            manifests.extend(self.manifests_of(parent.manifest_list.as_deref(), layout.version).await?);
+        }
+        let manifests = self.merge(manifests, &own, bytes, &layout, metadata, &mut objects).await?;
+        let sequence_number = if metadata.format_version == 1 { 0 } else { metadata.last_sequence_number + 1 };
+        let next_row_id = u64::try_from(metadata.next_row_id).unwrap_or(0);
+        let parent_id = parent.map(|parent| parent.id);
+        let list =
+            manifest::write_list(layout.version, snapshot_id, parent_id, sequence_number, next_row_id, manifests)
+                .await?;
+        let location = format!("{folder}/snap-{snapshot_id}-0-{}.avro", clock::new_uuid());
+        objects.push((location.clone(), list.bytes));
+        let before = parent.map(|parent| parent.summary()).transpose()?;
+        let mut snapshot = json!({
+            "snapshot-id": snapshot_id,
+            "timestamp-ms": self.catalog.clock().now_ms(),
+            "manifest-list": location,
+            "summary": summary::of_append(self.files, before.as_ref()),
+            "schema-id": metadata.current_schema_id,
+        });
+        if let Some(parent) = parent_id {
+            snapshot["parent-snapshot-id"] = json!(parent);
+        }
+        if metadata.format_version > 1 {
+            snapshot["sequence-number"] = json!(sequence_number);
+        }
+        if metadata.format_version > 2 {
+            let next = list.next_row_id.unwrap_or(next_row_id);
+            snapshot["first-row-id"] = json!(next_row_id);
+            snapshot["added-rows"] = json!(next.saturating_sub(next_row_id));
+        }
+        let reference = main_at(metadata, snapshot_id);
+        let change = Change {
+            requirements: vec![Requirement::TableUuid(self.target.uuid.clone())],
+            updates: vec![Update::AddSnapshot(new_snapshot(&snapshot)?), Update::SetRef(MAIN.to_owned(), reference)],
+        };
+        Ok(Prepared { change, objects })
+    }
+
+    fn new_snapshot_id(&self, metadata: &TableMetadata) -> i64 {
+        loop {
+            let id = clock::new_snapshot_id();
+            if metadata.snapshot(id).is_none() {
+                return id;
+            }
+        }
+    }
+
+    async fn write_manifest(
+        &self,
+        layout: &Layout,
+        folder: &str,
+        snapshot_id: i64,
+        carried: Vec<manifest::Carried>,
+    ) -> Result<(ManifestFile, Bytes)> {
+        let location = format!("{folder}/{}-m0.avro", clock::new_uuid());
+        manifest::write_manifest(layout, &location, snapshot_id, self.files.to_vec(), carried).await
+    }
+
+    async fn manifests_of(&self, list: Option<&str>, version: FormatVersion) -> Result<Vec<ManifestFile>> {
+        let Some(list) = list else {
+            return Err(Error::new(Kind::Unprocessable, "Ingest cannot append to a snapshot without a manifest list")
+                .with_code("unsupported_table"));
+        };
+        if let Some(known) = self.lists.get(list) {
+            return Ok(known.to_vec());
+        }
+        let bytes = self.catalog.warehouse().read(list, limits::MANIFEST_BYTES_MAX).await?;
+        let manifests = manifest::read_list(&bytes, version)?;
+        self.lists.insert(list.to_owned(), Arc::new(manifests.clone()));
+        Ok(manifests)
+    }
+
+    /// The manifests that the new snapshot lists; what is merged is written, what is not is listed as it is.
+    async fn merge(
+        &self,
+        manifests: Vec<ManifestFile>,
+        own: &ManifestFile,
+        own_bytes: Bytes,
+        layout: &Layout,
+        metadata: &TableMetadata,
+        objects: &mut Vec<(String, Bytes)>,
+    ) -> Result<Vec<ManifestFile>> {
+        let plan = plan_merge(manifests, merge_policy(metadata));
+        let mut listed = Vec::new();
+        for (spec_id, group) in plan.merged {
+            let spec = metadata.spec(spec_id).ok_or_else(schema_changed)?;
+            let layout = Layout { spec: iceberg_spec(spec)?, ..layout.clone() };
+            let mut carried = Vec::new();
+            for manifest in group.iter().filter(|manifest| manifest.manifest_path != own.manifest_path) {
+                let bytes = self.catalog.warehouse().read(&manifest.manifest_path, limits::MANIFEST_BYTES_MAX).await?;
+                carried.extend(manifest::carried_files(manifest, &bytes)?);
+            }
+            let has_own = group.iter().any(|manifest| manifest.manifest_path == own.manifest_path);
+            let added = if has_own { self.files.to_vec() } else { Vec::new() };
+            let location = format!("{}/{}-m1.avro", folder_of(metadata), clock::new_uuid());
+            let (merged, bytes) =
+                manifest::write_manifest(&layout, &location, own.added_snapshot_id, added, carried).await?;
+            objects.push((location, bytes));
+            listed.push(merged);
+        }
+        if plan.kept.iter().any(|manifest| manifest.manifest_path == own.manifest_path) {
+            objects.push((own.manifest_path.clone(), own_bytes));
+        }
+        listed.extend(plan.kept);
+        Ok(listed)
+    }
+}
+
+/// `main` moved, its retention untouched.
+fn main_at(metadata: &TableMetadata, snapshot_id: i64) -> SnapshotRef {
+    match metadata.main() {
+        Some(main) => SnapshotRef { snapshot_id, ..main.clone() },
+        None => SnapshotRef::branch(snapshot_id),
+    }
+}
+
+fn folder_of(metadata: &TableMetadata) -> String {
+    match metadata.properties.get("write.metadata.path") {
+        Some(path) => path.trim_end_matches('/').to_owned(),
+        None => format!("{}/metadata", metadata.location),
+    }
+}
+
+fn version_of(metadata: &TableMetadata) -> FormatVersion {
+    match metadata.format_version {
+        1 => FormatVersion::V1,
+        2 => FormatVersion::V2,
+        _ => FormatVersion::V3,
+    }
+}
+
+fn iceberg_spec(spec: &crate::catalog::metadata::spec::PartitionSpec) -> Result<iceberg::spec::PartitionSpec> {
+    let text = serde_json::to_vec(spec).map_err(|error| Error::internal("A spec cannot be written").because(error))?;
+    serde_json::from_slice(&text).map_err(|error| {
+        Error::new(Kind::Unprocessable, "Ingest cannot write to a table with this partition spec")
+            .with_code("unsupported_table")
+            .because(error)
+    })
+}
+
+fn merge_policy(metadata: &TableMetadata) -> MergePolicy {
+    let own = &metadata.properties;
+    MergePolicy {
+        enabled: properties::flag(own, "commit.manifest-merge.enabled", true),
+        target_bytes: properties::whole(own, "commit.manifest.target-size-bytes", 8 << 20),
+        min_count: usize::try_from(properties::whole(own, "commit.manifest.min-count-to-merge", 100)).unwrap_or(100),
+    }
+}

@@ -1,0 +1,262 @@
+//! What a data file holds, as its manifest entry says: counts, sizes and bounds, from the Parquet footer.
+//!
+//! Engines skip files by these, so each must be true or absent. A bound is void where any row group has no exact
+//! statistics; texts and bytes are cut to 16 code points or bytes, the upper bound then raised to the next one there is,
+//! and left out where there is none; a bound is never NaN. Columns inside lists and maps have counts but no bounds.
+
+use std::collections::HashMap;
+
+use arrow::array::{Array, ArrayRef, Float32Array, Float64Array, RecordBatch, StructArray};
+use iceberg::spec::{Datum, PrimitiveLiteral, PrimitiveType, Schema, Type};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::file::statistics::Statistics;
+
+use super::partition::field_id;
+use crate::error::{Error, Result};
+
+/// Code points of a text, or bytes of a binary, that a bound keeps.
+const WIDTH: usize = 16;
+
+/// Counts, sizes and bounds by field id.
+#[derive(Debug, Default)]
+pub(super) struct Metrics {
+    pub(super) column_sizes: HashMap<i32, u64>,
+    pub(super) value_counts: HashMap<i32, u64>,
+    pub(super) null_value_counts: HashMap<i32, u64>,
+    pub(super) nan_value_counts: HashMap<i32, u64>,
+    pub(super) lower_bounds: HashMap<i32, Datum>,
+    pub(super) upper_bounds: HashMap<i32, Datum>,
+    pub(super) split_offsets: Vec<i64>,
+}
+
+/// Reads the metrics off a footer; `rows` are the rows of the file, for what the footer does not count.
+pub(super) fn of_file(footer: &ParquetMetaData, schema: &Schema, rows: &RecordBatch) -> Result<Metrics> {
+    let mut metrics = Metrics::default();
+    let columns = footer.file_metadata().schema_descr().num_columns();
+    for column in 0..columns {
+        of_column(footer, column, schema, &mut metrics)?;
+    }
+    let fields = rows.schema();
+    for (field, values) in fields.fields().iter().zip(rows.columns()) {
+        count_nans(field, values, &mut metrics.nan_value_counts);
+    }
+    for group in footer.row_groups() {
+        if let Some(first) = group.columns().first() {
+            let start = first.dictionary_page_offset().unwrap_or_else(|| first.data_page_offset());
+            metrics.split_offsets.push(start);
+        }
+    }
+    Ok(metrics)
+}
+
+fn of_column(footer: &ParquetMetaData, column: usize, schema: &Schema, metrics: &mut Metrics) -> Result<()> {
+    let descriptor = footer.file_metadata().schema_descr().column(column);
+    let info = descriptor.self_type().get_basic_info();
+    if !info.has_id() {
+        return Err(Error::internal(format!("Parquet column {} has no field id", descriptor.path())));
+    }
+    let id = info.id();
+    let chunks: Vec<&ColumnChunkMetaData> = footer.row_groups().iter().map(|group| group.column(column)).collect();
+    let sum = |count: fn(&ColumnChunkMetaData) -> i64| {
+        chunks.iter().map(|chunk| u64::try_from(count(chunk)).unwrap_or(0)).sum::<u64>()
+    };
+    metrics.column_sizes.insert(id, sum(ColumnChunkMetaData::compressed_size));
+    metrics.value_counts.insert(id, sum(ColumnChunkMetaData::num_values));
+    let nulls: Option<u64> = chunks.iter().map(|chunk| chunk.statistics().and_then(Statistics::null_count_opt)).sum();
+    if let Some(nulls) = nulls {
+        metrics.null_value_counts.insert(id, nulls);
+    }
+    if descriptor.max_rep_level() > 0 {
+        return Ok(());
+    }
+    let Some(Type::Primitive(kind)) = schema.field_by_id(id).map(|field| &*field.field_type) else { return Ok(()) };
+    if let Some((lower, upper)) = bounds(&chunks, kind) {
+        metrics.lower_bounds.extend(cut_lower(lower).map(|bound| (id, bound)));
+        metrics.upper_bounds.extend(cut_upper(upper).map(|bound| (id, bound)));
+    }
+    Ok(())
+}
+
+/// The least and greatest value over all row groups, if each group says so exactly. A group of nulls says nothing and is
+/// passed over.
+fn bounds(chunks: &[&ColumnChunkMetaData], kind: &PrimitiveType) -> Option<(Datum, Datum)> {
+    let mut found: Option<(Datum, Datum)> = None;
+    for chunk in chunks {
+        let statistics = chunk.statistics()?;
+        if statistics.null_count_opt() == u64::try_from(chunk.num_values()).ok() {
+            continue;
+        }
+        if !statistics.min_is_exact() || !statistics.max_is_exact() {
+            return None;
+        }
+        let (least, greatest) = (datum(statistics, kind, Side::Least)?, datum(statistics, kind, Side::Greatest)?);
+        if least.is_nan() || greatest.is_nan() {
+            return None;
+        }
+        found = Some(match found {
+            None => (least, greatest),
+            Some((low, high)) => {
+                let low = if least < low { least } else { low };
+                let high = if greatest > high { greatest } else { high };
+                (low, high)
+            }
+        });
+    }
+    found
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Least,
+    Greatest,
+}
+
+fn datum(statistics: &Statistics, kind: &PrimitiveType, side: Side) -> Option<Datum> {
+    macro_rules! value {
+        ($statistics:expr) => {
+            match side {
+                Side::Least => $statistics.min_opt()?,
+                Side::Greatest => $statistics.max_opt()?,
+            }
+        };
+    }
+    use PrimitiveType as P;
+    // The single-value serialization of the format's specification ("Appendix D").
+    let bytes = match (statistics, kind) {
+        (Statistics::Boolean(s), P::Boolean) => vec![u8::from(*value!(s))],
+        (Statistics::Int32(s), P::Int | P::Date) => value!(s).to_le_bytes().to_vec(),
+        (Statistics::Int32(s), P::Decimal { .. }) => unscaled(i128::from(*value!(s))),
+        (Statistics::Int64(s), P::Decimal { .. }) => unscaled(i128::from(*value!(s))),
+        (
+            Statistics::Int64(s),
+            P::Long | P::Time | P::Timestamp | P::Timestamptz | P::TimestampNs | P::TimestamptzNs,
+        ) => value!(s).to_le_bytes().to_vec(),
+        (Statistics::Float(s), P::Float) => value!(s).to_le_bytes().to_vec(),
+        (Statistics::Double(s), P::Double) => value!(s).to_le_bytes().to_vec(),
+        (Statistics::ByteArray(s), P::String | P::Binary) => value!(s).data().to_vec(),
+        (Statistics::FixedLenByteArray(s), P::Fixed(_) | P::Uuid) => value!(s).data().to_vec(),
+        (Statistics::FixedLenByteArray(s), P::Decimal { .. }) => unscaled(signed(value!(s).data())?),
+        _ => return None,
+    };
+    Datum::try_from_bytes(&bytes, kind.clone()).ok()
+}
+
+/// A decimal's unscaled value in as few big-endian bytes as hold it.
+fn unscaled(value: i128) -> Vec<u8> {
+    let bytes = value.to_be_bytes();
+    let redundant = |pair: &[u8]| (pair[0] == 0 && pair[1] < 0x80) || (pair[0] == 0xff && pair[1] >= 0x80);
+    let start = bytes.windows(2).take_while(|pair| redundant(pair)).count();
+    bytes[start..].to_vec()
+}
+
+/// A big-endian two's complement number of up to 16 bytes.
+fn signed(bytes: &[u8]) -> Option<i128> {
+    let negative = *bytes.first()? & 0x80 != 0;
+    let mut whole = if negative { [0xff; 16] } else { [0; 16] };
+    let start = 16_usize.checked_sub(bytes.len())?;
+    whole[start..].copy_from_slice(bytes);
+    Some(i128::from_be_bytes(whole))
+}
+
+fn cut_lower(bound: Datum) -> Option<Datum> {
+    Some(match bound.literal() {
+        PrimitiveLiteral::String(text) => Datum::string(text.chars().take(WIDTH).collect::<String>()),
+        PrimitiveLiteral::Binary(bytes) if *bound.data_type() == PrimitiveType::Binary => {
+            Datum::binary(bytes.iter().copied().take(WIDTH))
+        }
+        _ => bound,
+    })
+}
+
+fn cut_upper(bound: Datum) -> Option<Datum> {
+    match bound.literal() {
+        PrimitiveLiteral::String(text) => upper_text(text).map(Datum::string),
+        PrimitiveLiteral::Binary(bytes) if *bound.data_type() == PrimitiveType::Binary => {
+            upper_bytes(bytes).map(Datum::binary)
+        }
+        _ => Some(bound),
+    }
+}
+
+/// The least text of at most 16 code points that no text beginning like this one is above.
+fn upper_text(text: &str) -> Option<String> {
+    let mut kept: Vec<char> = text.chars().take(WIDTH).collect();
+    if kept.iter().map(|c| c.len_utf8()).sum::<usize>() == text.len() {
+        return Some(text.to_owned());
+    }
+    while let Some(last) = kept.pop() {
+        // The code points of surrogates are no characters: the next one after them is.
+        let next = match u32::from(last) {
+            0xd7ff => Some('\u{e000}'),
+            code => char::from_u32(code + 1),
+        };
+        if let Some(next) = next {
+            kept.push(next);
+            return Some(kept.into_iter().collect());
+        }
+    }
+    None
+}
+
+fn upper_bytes(bytes: &[u8]) -> Option<Vec<u8>> {
+    if bytes.len() <= WIDTH {
+        return Some(bytes.to_vec());
+    }
+    let mut kept = bytes[..WIDTH].to_vec();
+    while let Some(last) = kept.pop() {
+        if last < 0xff {
+            kept.push(last + 1);
+            return Some(kept);
+        }
+    }
+    None
+}
+
+fn count_nans(field: &arrow::datatypes::Field, values: &ArrayRef, counts: &mut HashMap<i32, u64>) {
+    if let Some(inner) = values.as_any().downcast_ref::<StructArray>() {
+        for (field, values) in inner.fields().iter().zip(inner.columns()) {
+            count_nans(field, values, counts);
+        }
+        return;
+    }
+    let Some(id) = field_id(field) else { return };
+    if let Some(floats) = values.as_any().downcast_ref::<Float32Array>() {
+        counts.insert(id, floats.iter().flatten().filter(|value| value.is_nan()).count() as u64);
+    } else if let Some(doubles) = values.as_any().downcast_ref::<Float64Array>() {
+        counts.insert(id, doubles.iter().flatten().filter(|value| value.is_nan()).count() as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upper_bounds_are_above_everything_they_stand_for() {
+        let long = |tail: &str| format!("0123456789abcde{tail}");
+        assert_eq!(upper_text("short").as_deref(), Some("short"));
+        assert_eq!(upper_text(&long("f")).as_deref(), Some(long("f").as_str()), "sixteen fit");
+        assert_eq!(upper_text(&long("fg")).as_deref(), Some(long("g").as_str()));
+        assert_eq!(upper_text(&long("\u{d7ff}x")).as_deref(), Some(long("\u{e000}").as_str()));
+        assert_eq!(
+            upper_text(&long("\u{10ffff}x")).as_deref(),
+            Some("0123456789abcdf"),
+            "no next one: the one before is raised"
+        );
+        assert_eq!(upper_text(&"\u{10ffff}".repeat(17)), None, "none is above");
+        assert_eq!(upper_bytes(&[0xff; 17]), None);
+        assert_eq!(upper_bytes(&[[1; 15].as_slice(), &[0xff, 9]].concat()), Some([[1; 14].as_slice(), &[2]].concat()));
+    }
+
+    #[test]
+    fn numbers_keep_their_sign() {
+        assert_eq!(signed(&[0xff, 0x85]), Some(-123));
+        assert_eq!(signed(&[0x00, 0x7b]), Some(123));
+        assert_eq!(signed(&[0; 17]), None);
+        for (value, bytes) in
+            [(0, vec![0]), (-1, vec![0xff]), (127, vec![0x7f]), (128, vec![0, 0x80]), (-129, vec![0xff, 0x7f])]
+        {
+            assert_eq!(unscaled(value), bytes, "{value}");
+        }
+    }
+}

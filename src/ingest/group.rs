@@ -1,0 +1,140 @@
+//! Group commit: requests of one table share snapshots (CONTRACT §7).
+//!
+//! While a commit of a table is in flight, the rows that arrive for it gather; they are the next commit. Nobody waits for
+//! a timer. A request fails for its own reasons only: rows decoded against different schemas are committed apart.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::RecordBatch;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::flush::{Flushed, Lists, Target, flush};
+use crate::catalog::Catalog;
+use crate::clock;
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+
+/// Rows that wait for a commit, and who waits with them.
+#[derive(Debug)]
+struct Waiting {
+    target: Target,
+    rows: RecordBatch,
+    answer: oneshot::Sender<Result<Flushed>>,
+    /// The memory that the rows take; given back when they are committed.
+    memory: OwnedSemaphorePermit,
+}
+
+/// The tables that have rows waiting or a commit in flight, by identity. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Groups {
+    catalog: Catalog,
+    lists: Lists,
+    waiting: Arc<Mutex<HashMap<String, Vec<Waiting>>>>,
+}
+
+impl Groups {
+    pub(super) fn new(catalog: Catalog) -> Self {
+        Self { catalog, lists: Lists::new(limits::MANIFEST_LISTS_KEPT), waiting: Arc::default() }
+    }
+
+    /// Adds rows to the table's next commit and says how to hear of it.
+    pub(super) fn submit(
+        &self,
+        target: Target,
+        rows: RecordBatch,
+        memory: OwnedSemaphorePermit,
+    ) -> oneshot::Receiver<Result<Flushed>> {
+        let (answer, heard) = oneshot::channel();
+        let uuid = target.uuid.clone();
+        let entry = Waiting { target, rows, answer, memory };
+        let idle = {
+            let mut waiting = self.locked();
+            let idle = !waiting.contains_key(&uuid);
+            waiting.entry(uuid.clone()).or_default().push(entry);
+            idle
+        };
+        if idle {
+            let groups = self.clone();
+            tokio::spawn(async move { groups.run(uuid).await });
+        }
+        heard
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<Waiting>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Commits what waits for a table until nothing does.
+    async fn run(self, uuid: String) {
+        loop {
+            let batch = {
+                let mut waiting = self.locked();
+                match waiting.get_mut(&uuid) {
+                    Some(entries) if !entries.is_empty() => {
+                        let most = entries.len().min(limits::GROUP_REQUESTS_MAX);
+                        entries.drain(..most).collect::<Vec<_>>()
+                    }
+                    _ => {
+                        waiting.remove(&uuid);
+                        return;
+                    }
+                }
+            };
+            for group in alike(batch) {
+                self.commit(group).await;
+            }
+        }
+    }
+
+    async fn commit(&self, group: Vec<Waiting>) {
+        let Some(target) = group.first().map(|first| first.target.clone()) else { return };
+        let rows: Vec<RecordBatch> = group.iter().map(|one| one.rows.clone()).collect();
+        let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
+        let started = clock::tick();
+        // In a task of its own, so that a fault in one commit does not end the table's queue.
+        let work = {
+            let (catalog, lists, target) = (self.catalog.clone(), self.lists.clone(), target.clone());
+            tokio::spawn(async move { flush(&catalog, &lists, &target, rows).await })
+        };
+        let outcome = work.await.unwrap_or_else(|error| {
+            Err(Error::new(Kind::CommitUnknown, "The commit was cut off by a fault of the server").because(error))
+        });
+        match &outcome {
+            Ok(flushed) => {
+                metrics::counter!("iceberg_batches_committed_total").increment(1);
+                metrics::counter!("iceberg_records_written_total").increment(count as u64);
+                metrics::histogram!("iceberg_commit_duration_seconds").record(started.elapsed().as_secs_f64());
+                tracing::debug!(table = %target.name, rows = count, requests = group.len(), snapshot = flushed.snapshot_id, "rows committed");
+            }
+            Err(error) => {
+                metrics::counter!("floeberg_write_failures_total", "stage" => "commit").increment(1);
+                tracing::warn!(table = %target.name, rows = count, requests = group.len(), error = error.chain(), "rows could not be committed");
+            }
+        }
+        for one in group {
+            drop(one.memory);
+            drop(one.answer.send(match &outcome {
+                Ok(flushed) => Ok(*flushed),
+                Err(error) => Err(error.copy()),
+            }));
+        }
+    }
+}
+
+/// Requests whose rows have the same columns, in the order they came.
+fn alike(batch: Vec<Waiting>) -> Vec<Vec<Waiting>> {
+    let mut groups: Vec<Vec<Waiting>> = Vec::new();
+    for one in batch {
+        let same = |group: &Vec<Waiting>| {
+            group.first().is_some_and(|first| {
+                first.target.schema_id == one.target.schema_id && first.target.name == one.target.name
+            })
+        };
+        match groups.iter().position(same) {
+            Some(at) => groups[at].push(one),
+            None => groups.push(vec![one]),
+        }
+    }
+    groups
+}

@@ -1,0 +1,76 @@
+//! What bounds ingest, and which tables it can write to.
+
+use indexmap::IndexMap;
+
+use super::rows::Bounds;
+use crate::catalog::metadata::TableMetadata;
+use crate::catalog::properties;
+use crate::error::{Error, Kind, Result};
+
+/// Settings of the `[ingest]` section.
+#[derive(Debug, Clone)]
+pub struct IngestSettings {
+    /// Bytes that all requests under way may hold together.
+    pub memory: usize,
+    /// Bytes of a body as it is sent.
+    pub body: usize,
+    /// Bytes of a body when decompressed.
+    pub body_decoded: usize,
+    /// Rows of a request.
+    pub rows: usize,
+    /// Bytes of one row.
+    pub row: usize,
+    /// Levels of nesting.
+    pub nesting: usize,
+    /// Whether a missing table is created from its first rows.
+    pub auto_create: bool,
+}
+
+impl Default for IngestSettings {
+    fn default() -> Self {
+        Self {
+            memory: 512 << 20,
+            body: 32 << 20,
+            body_decoded: 256 << 20,
+            rows: 1_000_000,
+            row: 16 << 20,
+            nesting: 64,
+            auto_create: true,
+        }
+    }
+}
+
+impl IngestSettings {
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds { rows: self.rows, row_bytes: self.row, nesting: self.nesting }
+    }
+}
+
+/// Refuses a table that asks for what ingest cannot do, or for something that cannot be understood.
+pub(super) fn check_table(metadata: &TableMetadata) -> Result<()> {
+    let table = &metadata.properties;
+    properties::check(table).map_err(|error| error.as_kind(Kind::Unprocessable).with_code("malformed_property"))?;
+    let asks = |key: &str, fine: fn(&str) -> bool| match table.get(key) {
+        Some(value) if !fine(value) => Err(unsupported(key, value)),
+        _ => Ok(()),
+    };
+    asks("write.format.default", |value| value.eq_ignore_ascii_case("parquet"))?;
+    asks("write.wap.enabled", |value| !value.eq_ignore_ascii_case("true"))?;
+    asks("encryption.key-id", str::is_empty)
+}
+
+fn unsupported(key: &str, value: &str) -> Error {
+    Error::new(
+        Kind::Unprocessable,
+        format!(
+            "Ingest cannot write to a table with {key}={value}: write with an engine that can, or change the property"
+        ),
+    )
+    .with_code("unsupported_table")
+}
+
+/// The properties of a table that ingest creates.
+pub(super) fn created_properties() -> IndexMap<String, String> {
+    let own = [("write.metadata.delete-after-commit.enabled", "true"), ("floeberg.created-by", "ingest")];
+    own.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}

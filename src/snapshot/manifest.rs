@@ -1,0 +1,200 @@
+//! Manifests and manifest lists, to and from Avro bytes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use iceberg::io::{FileIO, FileWrite};
+use iceberg::spec::{
+    DataFile, DataFileBuilder, FormatVersion, Manifest, ManifestFile, ManifestList, ManifestListWriter,
+    ManifestWriterBuilder, PartitionSpec, SchemaRef,
+};
+
+use crate::error::{Error, Kind, Result};
+
+/// What every manifest of one spec is written with.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// The table's format version.
+    pub version: FormatVersion,
+    /// The table's current schema.
+    pub schema: SchemaRef,
+    /// The spec of the files.
+    pub spec: PartitionSpec,
+}
+
+/// A file that a manifest carries over from an earlier one.
+#[derive(Debug, Clone)]
+pub struct Carried {
+    /// The file, with its row ids made explicit.
+    pub file: DataFile,
+    /// The snapshot that added it.
+    pub snapshot_id: i64,
+    /// Its data sequence number.
+    pub sequence_number: i64,
+    /// The sequence number of the commit that added the file itself.
+    pub file_sequence_number: Option<i64>,
+}
+
+/// Writes a manifest of files added by `snapshot_id` and files carried over. Sequence numbers of added files are left to
+/// be inherited, so the manifest stays good when the commit has to be tried again.
+pub async fn write_manifest(
+    layout: &Layout,
+    location: &str,
+    snapshot_id: i64,
+    added: Vec<DataFile>,
+    carried: Vec<Carried>,
+) -> Result<(ManifestFile, Bytes)> {
+    let failed = |error: iceberg::Error| Error::internal("A manifest cannot be written").because(error);
+    // The crate's writer wants a file to write to: one in memory, read back at once.
+    let memory = FileIO::new_with_memory();
+    let output = memory.new_output("memory:///manifest.avro").map_err(failed)?;
+    let (schema, spec) = (Arc::clone(&layout.schema), layout.spec.clone());
+    let builder = ManifestWriterBuilder::new(output, Some(snapshot_id), schema, spec);
+    let mut writer = match layout.version {
+        FormatVersion::V1 => builder.build_v1(),
+        FormatVersion::V2 => builder.build_v2_data(),
+        FormatVersion::V3 => builder.build_v3_data(),
+    };
+    for file in added {
+        writer.add_file(file, -1).map_err(failed)?;
+    }
+    for one in carried {
+        writer
+            .add_existing_file(one.file, one.snapshot_id, one.sequence_number, one.file_sequence_number)
+            .map_err(failed)?;
+    }
+    let mut manifest = writer.write_manifest_file().await.map_err(failed)?;
+    let input = memory.new_input("memory:///manifest.avro").map_err(failed)?;
+    let bytes = input.read().await.map_err(failed)?;
+    location.clone_into(&mut manifest.manifest_path);
+    Ok((manifest, bytes))
+}
+
+/// A manifest list and what it gave out.
+#[derive(Debug)]
+pub struct WrittenList {
+    /// Its Avro bytes.
+    pub bytes: Bytes,
+    /// The first row id not given out (v3).
+    pub next_row_id: Option<u64>,
+}
+
+/// Writes a manifest list; sequence numbers and first row ids that are still open are given out here.
+pub async fn write_list(
+    version: FormatVersion,
+    snapshot_id: i64,
+    parent: Option<i64>,
+    sequence_number: i64,
+    next_row_id: u64,
+    manifests: Vec<ManifestFile>,
+) -> Result<WrittenList> {
+    let failed = |error: iceberg::Error| Error::internal("A manifest list cannot be written").because(error);
+    let sink = Sink::default();
+    let output = Box::new(sink.clone());
+    let mut writer = match version {
+        FormatVersion::V1 => ManifestListWriter::v1(output, snapshot_id, parent),
+        FormatVersion::V2 => ManifestListWriter::v2(output, snapshot_id, parent, sequence_number),
+        FormatVersion::V3 => ManifestListWriter::v3(output, snapshot_id, parent, sequence_number, Some(next_row_id)),
+    };
+    writer.add_manifests(manifests.into_iter()).map_err(failed)?;
+    let next_row_id = writer.next_row_id();
+    writer.close().await.map_err(failed)?;
+    Ok(WrittenList { bytes: sink.bytes(), next_row_id })
+}
+
+/// Reads a manifest list.
+pub fn read_list(bytes: &[u8], version: FormatVersion) -> Result<Vec<ManifestFile>> {
+    // Upgraded tables have lists of earlier versions; the newest reader that takes a list is the right one.
+    let versions = [FormatVersion::V3, FormatVersion::V2, FormatVersion::V1];
+    let at_most = versions.iter().skip_while(|other| **other != version);
+    let mut last = None;
+    for version in at_most {
+        match ManifestList::parse_with_version(bytes, *version) {
+            Ok(list) => return Ok(list.consume_entries().into_iter().collect()),
+            Err(error) => last = Some(error),
+        }
+    }
+    let error = Error::new(Kind::Invalid, "A manifest list of the table cannot be read");
+    Err(last.map_or_else(|| Error::internal("No format version"), |source| error.because(source)))
+}
+
+/// The live files of a manifest, with what they inherit from it made explicit.
+pub fn carried_files(manifest: &ManifestFile, bytes: &[u8]) -> Result<Vec<Carried>> {
+    let damaged =
+        |error| Error::new(Kind::Invalid, format!("Manifest {} cannot be read", manifest.manifest_path)).because(error);
+    let parsed = Manifest::parse_avro(bytes).map_err(damaged)?;
+    let mut next_row_id = manifest.first_row_id.and_then(|id| i64::try_from(id).ok());
+    let mut files = Vec::new();
+    for entry in parsed.entries() {
+        let file = entry.data_file();
+        let own = file.first_row_id().or(next_row_id);
+        if file.first_row_id().is_none()
+            && let Some(next) = &mut next_row_id
+        {
+            *next += i64::try_from(file.record_count()).unwrap_or(0);
+        }
+        if entry.is_alive() {
+            let inherited = manifest.sequence_number;
+            let sequence_number = entry.sequence_number().unwrap_or(inherited);
+            files.push(Carried {
+                file: with_row_id(file, own)?,
+                snapshot_id: entry.snapshot_id().unwrap_or(manifest.added_snapshot_id),
+                sequence_number,
+                file_sequence_number: Some(entry.file_sequence_number.unwrap_or(inherited)),
+            });
+        }
+    }
+    Ok(files)
+}
+
+/// The same file with a row id of its own: the crate's files cannot be changed, only built.
+fn with_row_id(file: &DataFile, first_row_id: Option<i64>) -> Result<DataFile> {
+    if file.first_row_id() == first_row_id {
+        return Ok(file.clone());
+    }
+    let mut builder = DataFileBuilder::default();
+    builder
+        .content(file.content_type())
+        .file_path(file.file_path().to_owned())
+        .file_format(file.file_format())
+        .partition(file.partition().clone())
+        .record_count(file.record_count())
+        .file_size_in_bytes(file.file_size_in_bytes())
+        .column_sizes(file.column_sizes().clone())
+        .value_counts(file.value_counts().clone())
+        .null_value_counts(file.null_value_counts().clone())
+        .nan_value_counts(file.nan_value_counts().clone())
+        .lower_bounds(file.lower_bounds().clone())
+        .upper_bounds(file.upper_bounds().clone())
+        .key_metadata(file.key_metadata().map(<[u8]>::to_vec))
+        .split_offsets(file.split_offsets().map(<[i64]>::to_vec))
+        .equality_ids(file.equality_ids())
+        .first_row_id(first_row_id);
+    if let Some(order) = file.sort_order_id() {
+        builder.sort_order_id(order);
+    }
+    builder.build().map_err(|error| Error::internal("A data file cannot be carried over").because(error))
+}
+
+/// A file in memory.
+#[derive(Debug, Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Sink {
+    fn bytes(&self) -> Bytes {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into()
+    }
+}
+
+#[async_trait]
+impl FileWrite for Sink {
+    async fn write(&mut self, bytes: Bytes) -> iceberg::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    async fn close(&mut self) -> iceberg::Result<()> {
+        Ok(())
+    }
+}
