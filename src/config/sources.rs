@@ -182,7 +182,7 @@ fn flatten(settings: &mut Settings, source: &str, before: &str, dict: Dict) -> R
                 let texts = items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
                 Value::List(texts.ok_or_else(|| Error::illegal(format!("{source}: {path} must be a list of texts")))?)
             }
-            TomlValue::Num(_, number) => match number.to_u128().and_then(|number| u64::try_from(number).ok()) {
+            TomlValue::Num(_, number) => match number.to_i128().and_then(|number| u64::try_from(number).ok()) {
                 Some(number) => Value::Number(number),
                 None => return Err(cannot_be(source, &path)),
             },

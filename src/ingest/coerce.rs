@@ -124,7 +124,7 @@ pub(super) fn double(text: &str) -> Fit<f64> {
     }
     #[expect(clippy::cast_possible_truncation, reason = "a whole double below 2^127 is exact in i128")]
     let back = value as i128;
-    exact(text, value.abs() <= 9_007_199_254_740_992.0, back, "double").map(|()| value)
+    exact(text, value.abs() < 9_007_199_254_740_992.0, back, "double").map(|()| value)
 }
 
 /// A float, by the same rule.
@@ -135,7 +135,7 @@ pub(super) fn float(text: &str) -> Fit<f32> {
     }
     #[expect(clippy::cast_possible_truncation, reason = "a float is exact in i128 or compares unequal")]
     let back = value as i128;
-    exact(text, value.abs() <= 16_777_216.0, back, "float").map(|()| value)
+    exact(text, value.abs() < 16_777_216.0, back, "float").map(|()| value)
 }
 
 fn exact(text: &str, small: bool, back: i128, kind: &str) -> Fit<()> {

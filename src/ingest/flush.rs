@@ -26,7 +26,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::names::TableName;
 use crate::snapshot::append::{MergePolicy, plan_merge};
-use crate::snapshot::manifest::{self, Layout};
+use crate::snapshot::manifest::{self, Layout, ListOf};
 use crate::snapshot::summary;
 
 /// Manifest lists known in memory, by location: they never change.
@@ -183,43 +183,21 @@ impl Append<'_> {
         };
         let mut objects: Vec<(String, Bytes)> = self.data.to_vec();
         objects.extend(self.put.iter().map(|location| (location.clone(), Bytes::new())));
-        let snapshot_id = self.new_snapshot_id(metadata);
-        let folder = folder_of(metadata);
-        let (own, bytes) = self.write_manifest(&layout, &folder, snapshot_id, Vec::new()).await?;
-        let mut manifests = vec![own.clone()];
         let parent = metadata.current_snapshot();
-        if let Some(parent) = parent {
-            manifests.extend(self.manifests_of(parent.manifest_list.as_deref(), layout.version).await?);
-        }
-        let manifests = self.merge(manifests, &own, bytes, &layout, metadata, &mut objects).await?;
-        let sequence_number = if metadata.format_version == 1 { 0 } else { metadata.last_sequence_number + 1 };
-        let next_row_id = u64::try_from(metadata.next_row_id).unwrap_or(0);
-        let parent_id = parent.map(|parent| parent.id);
-        let list =
-            manifest::write_list(layout.version, snapshot_id, parent_id, sequence_number, next_row_id, manifests)
-                .await?;
-        let location = format!("{folder}/snap-{snapshot_id}-0-{}.avro", clock::new_uuid());
+        let of = ListOf {
+            version: layout.version,
+            snapshot_id: new_snapshot_id(metadata),
+            parent: parent.map(|parent| parent.id),
+            sequence_number: if metadata.format_version == 1 { 0 } else { metadata.last_sequence_number + 1 },
+            next_row_id: u64::try_from(metadata.next_row_id).unwrap_or(0),
+        };
+        let manifests = self.manifests(metadata, &layout, of, &mut objects).await?;
+        let list = manifest::write_list(of, manifests).await?;
+        let location = format!("{}/snap-{}-0-{}.avro", folder_of(metadata), of.snapshot_id, clock::new_uuid());
+        let added_rows = list.next_row_id.unwrap_or(of.next_row_id).saturating_sub(of.next_row_id);
         objects.push((location.clone(), list.bytes));
-        let before = parent.map(|parent| parent.summary()).transpose()?;
-        let mut snapshot = json!({
-            "snapshot-id": snapshot_id,
-            "timestamp-ms": self.catalog.clock().now_ms(),
-            "manifest-list": location,
-            "summary": summary::of_append(self.files, before.as_ref()),
-            "schema-id": metadata.current_schema_id,
-        });
-        if let Some(parent) = parent_id {
-            snapshot["parent-snapshot-id"] = json!(parent);
-        }
-        if metadata.format_version > 1 {
-            snapshot["sequence-number"] = json!(sequence_number);
-        }
-        if metadata.format_version > 2 {
-            let next = list.next_row_id.unwrap_or(next_row_id);
-            snapshot["first-row-id"] = json!(next_row_id);
-            snapshot["added-rows"] = json!(next.saturating_sub(next_row_id));
-        }
-        let reference = main_at(metadata, snapshot_id);
+        let snapshot = self.snapshot(metadata, of, &location, added_rows)?;
+        let reference = main_at(metadata, of.snapshot_id);
         let change = Change {
             requirements: vec![Requirement::TableUuid(self.target.uuid.clone())],
             updates: vec![Update::AddSnapshot(new_snapshot(&snapshot)?), Update::SetRef(MAIN.to_owned(), reference)],
@@ -227,24 +205,79 @@ impl Append<'_> {
         Ok(Prepared { change, objects })
     }
 
-    fn new_snapshot_id(&self, metadata: &TableMetadata) -> i64 {
-        loop {
-            let id = clock::new_snapshot_id();
-            if metadata.snapshot(id).is_none() {
-                return id;
-            }
+    /// The manifests that the new snapshot lists: one of the new files, and those of the snapshot before it. What is
+    /// written goes into `objects`.
+    async fn manifests(
+        &self,
+        metadata: &TableMetadata,
+        layout: &Layout,
+        of: ListOf,
+        objects: &mut Vec<(String, Bytes)>,
+    ) -> Result<Vec<ManifestFile>> {
+        let location = format!("{}/{}-m0.avro", folder_of(metadata), clock::new_uuid());
+        let added = self.files.to_vec();
+        let (own, bytes) = manifest::write_manifest(layout, &location, of.snapshot_id, added, Vec::new()).await?;
+        let mut manifests = vec![own.clone()];
+        if let Some(parent) = metadata.current_snapshot() {
+            manifests.extend(self.manifests_of(parent.manifest_list.as_deref(), layout.version).await?);
         }
+        let plan = plan_merge(manifests, merge_policy(metadata));
+        let mut listed = Vec::new();
+        for (spec_id, group) in plan.merged {
+            let spec = metadata.spec(spec_id).ok_or_else(schema_changed)?;
+            let layout = Layout { spec: iceberg_spec(spec)?, ..layout.clone() };
+            let location = format!("{}/{}-m1.avro", folder_of(metadata), clock::new_uuid());
+            let (merged, bytes) = self.merge(&group, &own, &layout, &location).await?;
+            objects.push((location, bytes));
+            listed.push(merged);
+        }
+        if plan.kept.iter().any(|manifest| manifest.manifest_path == own.manifest_path) {
+            objects.push((location, bytes));
+        }
+        listed.extend(plan.kept);
+        Ok(listed)
     }
 
-    async fn write_manifest(
+    /// One manifest in place of several; `own` is the one that is not in the store yet.
+    async fn merge(
         &self,
+        group: &[ManifestFile],
+        own: &ManifestFile,
         layout: &Layout,
-        folder: &str,
-        snapshot_id: i64,
-        carried: Vec<manifest::Carried>,
+        location: &str,
     ) -> Result<(ManifestFile, Bytes)> {
-        let location = format!("{folder}/{}-m0.avro", clock::new_uuid());
-        manifest::write_manifest(layout, &location, snapshot_id, self.files.to_vec(), carried).await
+        let (new, old): (Vec<&ManifestFile>, Vec<&ManifestFile>) =
+            group.iter().partition(|manifest| manifest.manifest_path == own.manifest_path);
+        let mut carried = Vec::new();
+        for manifest in old {
+            let bytes = self.catalog.warehouse().read(&manifest.manifest_path, limits::MANIFEST_BYTES_MAX).await?;
+            carried.extend(manifest::carried_files(manifest, &bytes)?);
+        }
+        let added = if new.is_empty() { Vec::new() } else { self.files.to_vec() };
+        manifest::write_manifest(layout, location, own.added_snapshot_id, added, carried).await
+    }
+
+    /// The snapshot's JSON.
+    fn snapshot(&self, metadata: &TableMetadata, of: ListOf, list: &str, added_rows: u64) -> Result<serde_json::Value> {
+        let before = metadata.current_snapshot().map(|parent| parent.summary()).transpose()?;
+        let mut snapshot = json!({
+            "snapshot-id": of.snapshot_id,
+            "timestamp-ms": self.catalog.clock().now_ms(),
+            "manifest-list": list,
+            "summary": summary::of_append(self.files, before.as_ref()),
+            "schema-id": metadata.current_schema_id,
+        });
+        if let Some(parent) = of.parent {
+            snapshot["parent-snapshot-id"] = json!(parent);
+        }
+        if metadata.format_version > 1 {
+            snapshot["sequence-number"] = json!(of.sequence_number);
+        }
+        if metadata.format_version > 2 {
+            snapshot["first-row-id"] = json!(of.next_row_id);
+            snapshot["added-rows"] = json!(added_rows);
+        }
+        Ok(snapshot)
     }
 
     async fn manifests_of(&self, list: Option<&str>, version: FormatVersion) -> Result<Vec<ManifestFile>> {
@@ -260,40 +293,15 @@ impl Append<'_> {
         self.lists.insert(list.to_owned(), Arc::new(manifests.clone()));
         Ok(manifests)
     }
+}
 
-    /// The manifests that the new snapshot lists; what is merged is written, what is not is listed as it is.
-    async fn merge(
-        &self,
-        manifests: Vec<ManifestFile>,
-        own: &ManifestFile,
-        own_bytes: Bytes,
-        layout: &Layout,
-        metadata: &TableMetadata,
-        objects: &mut Vec<(String, Bytes)>,
-    ) -> Result<Vec<ManifestFile>> {
-        let plan = plan_merge(manifests, merge_policy(metadata));
-        let mut listed = Vec::new();
-        for (spec_id, group) in plan.merged {
-            let spec = metadata.spec(spec_id).ok_or_else(schema_changed)?;
-            let layout = Layout { spec: iceberg_spec(spec)?, ..layout.clone() };
-            let mut carried = Vec::new();
-            for manifest in group.iter().filter(|manifest| manifest.manifest_path != own.manifest_path) {
-                let bytes = self.catalog.warehouse().read(&manifest.manifest_path, limits::MANIFEST_BYTES_MAX).await?;
-                carried.extend(manifest::carried_files(manifest, &bytes)?);
-            }
-            let has_own = group.iter().any(|manifest| manifest.manifest_path == own.manifest_path);
-            let added = if has_own { self.files.to_vec() } else { Vec::new() };
-            let location = format!("{}/{}-m1.avro", folder_of(metadata), clock::new_uuid());
-            let (merged, bytes) =
-                manifest::write_manifest(&layout, &location, own.added_snapshot_id, added, carried).await?;
-            objects.push((location, bytes));
-            listed.push(merged);
+/// An id that no snapshot of the table has.
+fn new_snapshot_id(metadata: &TableMetadata) -> i64 {
+    loop {
+        let id = clock::new_snapshot_id();
+        if metadata.snapshot(id).is_none() {
+            return id;
         }
-        if plan.kept.iter().any(|manifest| manifest.manifest_path == own.manifest_path) {
-            objects.push((own.manifest_path.clone(), own_bytes));
-        }
-        listed.extend(plan.kept);
-        Ok(listed)
     }
 }
 

@@ -214,7 +214,7 @@ impl<'a> Lexer<'a> {
         Ok(plain)
     }
 
-    /// `\uXXXX`, or two of them for a character outside the basic plane.
+    /// `\u` and four digits, or two of them for a character outside the basic plane.
     fn unicode(&mut self) -> Result<char> {
         let first = self.four_digits()?;
         if let Some(one) = char::from_u32(first) {

@@ -119,6 +119,14 @@ pub(super) fn not_json(text: &str, fault: &Syntax) -> Error {
         .with_code("malformed_json")
 }
 
+/// Where in a body a value stands.
+#[derive(Clone, Copy)]
+struct At<'a, 'p> {
+    row: Row<'a>,
+    path: &'p Path<'p>,
+    depth: usize,
+}
+
 struct Decoder {
     members: Members,
     precision: TimePrecision,
@@ -133,7 +141,7 @@ impl Decoder {
         let kind = lexer.kind()?;
         let mut members = std::mem::take(&mut self.members);
         let read = if kind == Kind::Object {
-            self.object(lexer, &mut members, row, &Path::Root, 0)
+            self.object(lexer, &mut members, At { row, path: &Path::Root, depth: 0 })
         } else {
             self.verdicts.add(
                 row,
@@ -151,10 +159,9 @@ impl Decoder {
         &mut self,
         lexer: &mut Lexer<'a>,
         members: &mut Members,
-        row: Row<'a>,
-        path: &Path<'_>,
-        depth: usize,
+        at: At<'a, '_>,
     ) -> std::result::Result<(), Syntax> {
+        let At { row, path, depth } = at;
         self.stamp += 1;
         let stamp = self.stamp;
         let mut guess = 0;
@@ -172,7 +179,7 @@ impl Decoder {
                 self.verdicts.add(row, &path, Misfit::new("duplicate_key", "the field stands twice in one object"));
                 return lexer.skip(depth + 1).map(drop);
             }
-            self.value(lexer, node, row, &path, depth + 1)
+            self.value(lexer, node, At { row, path: &path, depth: depth + 1 })
         })?;
         for node in &mut members.nodes {
             if node.seen != stamp {
@@ -190,14 +197,8 @@ impl Decoder {
         Ok(())
     }
 
-    fn value<'a>(
-        &mut self,
-        lexer: &mut Lexer<'a>,
-        node: &mut Node,
-        row: Row<'a>,
-        path: &Path<'_>,
-        depth: usize,
-    ) -> std::result::Result<(), Syntax> {
+    fn value<'a>(&mut self, lexer: &mut Lexer<'a>, node: &mut Node, at: At<'a, '_>) -> std::result::Result<(), Syntax> {
+        let At { row, path, depth } = at;
         let kind = lexer.kind()?;
         if kind == Kind::Null {
             lexer.word(kind)?;
@@ -213,12 +214,12 @@ impl Decoder {
         }
         match (&mut node.values, kind) {
             (Values::Struct(members), Kind::Object) => {
-                self.object(lexer, members, row, path, depth)?;
+                self.object(lexer, members, at)?;
                 members.push_valid();
                 Ok(())
             }
-            (Values::List(element, spans), Kind::Array) => self.list(lexer, element, spans, row, path, depth),
-            (Values::Map(..), Kind::Object) => self.map(lexer, node, row, path, depth),
+            (Values::List(element, spans), Kind::Array) => self.list(lexer, element, spans, at),
+            (Values::Map(..), Kind::Object) => self.map(lexer, node, at),
             _ => {
                 let misfit = self.scalar(lexer, &mut node.values, kind, depth)?;
                 if let Some(misfit) = misfit {
@@ -235,27 +236,20 @@ impl Decoder {
         lexer: &mut Lexer<'a>,
         element: &mut Node,
         spans: &mut Spans,
-        row: Row<'a>,
-        path: &Path<'_>,
-        depth: usize,
+        at: At<'a, '_>,
     ) -> std::result::Result<(), Syntax> {
+        let At { row, path, depth } = at;
         let mut length = 0;
         lexer.items(depth, |lexer| {
             let path = Path::Item(path, length);
             length += 1;
-            self.value(lexer, element, row, &path, depth + 1)
+            self.value(lexer, element, At { row, path: &path, depth: depth + 1 })
         })?;
         spans.push(length).ok_or(Syntax { at: lexer.place(), why: "lists have more than 2^31 items in all" })
     }
 
-    fn map<'a>(
-        &mut self,
-        lexer: &mut Lexer<'a>,
-        node: &mut Node,
-        row: Row<'a>,
-        path: &Path<'_>,
-        depth: usize,
-    ) -> std::result::Result<(), Syntax> {
+    fn map<'a>(&mut self, lexer: &mut Lexer<'a>, node: &mut Node, at: At<'a, '_>) -> std::result::Result<(), Syntax> {
+        let At { row, path, depth } = at;
         let Values::Map(key_node, value_node, spans) = &mut node.values else { return Ok(()) };
         let mut names = std::collections::HashSet::new();
         let mut length = 0;
@@ -269,7 +263,7 @@ impl Decoder {
                 builder.append_value(&key);
             }
             length += 1;
-            self.value(lexer, value_node, row, &path, depth + 1)
+            self.value(lexer, value_node, At { row, path: &path, depth: depth + 1 })
         })?;
         spans.push(length).ok_or(Syntax { at: lexer.place(), why: "maps have more than 2^31 entries in all" })
     }

@@ -80,16 +80,25 @@ pub struct WrittenList {
     pub next_row_id: Option<u64>,
 }
 
+/// What a manifest list says of its snapshot.
+#[derive(Debug, Clone, Copy)]
+pub struct ListOf {
+    /// The table's format version.
+    pub version: FormatVersion,
+    /// The snapshot.
+    pub snapshot_id: i64,
+    /// The snapshot it was made from.
+    pub parent: Option<i64>,
+    /// The snapshot's sequence number; 0 in v1.
+    pub sequence_number: i64,
+    /// The first row id not given out (v3).
+    pub next_row_id: u64,
+}
+
 /// Writes a manifest list; sequence numbers and first row ids that are still open are given out here.
-pub async fn write_list(
-    version: FormatVersion,
-    snapshot_id: i64,
-    parent: Option<i64>,
-    sequence_number: i64,
-    next_row_id: u64,
-    manifests: Vec<ManifestFile>,
-) -> Result<WrittenList> {
+pub async fn write_list(of: ListOf, manifests: Vec<ManifestFile>) -> Result<WrittenList> {
     let failed = |error: iceberg::Error| Error::internal("A manifest list cannot be written").because(error);
+    let ListOf { version, snapshot_id, parent, sequence_number, next_row_id } = of;
     let sink = Sink::default();
     let output = Box::new(sink.clone());
     let mut writer = match version {

@@ -8,6 +8,7 @@
 )]
 
 mod catalog;
+mod ingest;
 mod kit;
 mod operations;
 mod tidy;
