@@ -11,7 +11,7 @@ use crate::catalog::check::{Check, Report};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, Flags};
 use crate::error::{Error, Kind, Result};
-use crate::{http, telemetry};
+use crate::{demo, http, telemetry};
 
 /// An Apache Iceberg REST catalog, an HTTP ingest endpoint and a table keeper in one binary.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ pub struct Cli {
 enum Command {
     /// Start the server
     Serve(Serve),
+    /// Start a server with a table of real flights in it, and show what to try
+    Demo(Demo),
     /// Say in words what is wrong with configuration, database and warehouse, if anything is
     Check(CheckArgs),
     /// Print the API's description (OpenAPI 3.1)
@@ -61,6 +63,13 @@ struct Serve {
 }
 
 #[derive(Debug, Args)]
+struct Demo {
+    /// Where the demo keeps its data; used again the next time
+    #[arg(long, value_name = "DIR", default_value = "floeberg-demo")]
+    dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
 struct CheckArgs {
     #[command(flatten)]
     common: Common,
@@ -89,6 +98,7 @@ pub fn main() -> ExitCode {
 async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Serve(args) => serve(args).await,
+        Command::Demo(args) => demo(args).await,
         Command::Check(args) => check(args).await,
         Command::Openapi => {
             let text = http::document().to_pretty_json();
@@ -120,14 +130,65 @@ async fn serve(args: Serve) -> Result<ExitCode> {
     }
     let config = load(&flags)?;
     telemetry::start_logging(&config.log_level, config.log_format)?;
+    let stop = stop_signal();
     let app = App::open(&config).await?;
     say(&mut std::io::stdout(), &start_up_block(&config, &app));
     if !app.address().ip().is_loopback() {
         tracing::warn!(address = %app.address(), "everybody who reaches this address can do everything: no authentication is on");
     }
-    app.run(stop_signal()).await?;
+    app.run(stop).await?;
     drop(ephemeral);
     Ok(ExitCode::SUCCESS)
+}
+
+async fn demo(args: Demo) -> Result<ExitCode> {
+    let here =
+        std::env::current_dir().map_err(|error| Error::internal("There is no current directory").because(error))?;
+    let usual = std::net::TcpListener::bind("127.0.0.1:8181").map(drop);
+    let listen = if usual.is_ok() { "127.0.0.1:8181" } else { "127.0.0.1:0" };
+    let flags = Flags { data_dir: Some(args.dir), listen: Some(listen.to_owned()), ..Flags::default() };
+    // The demo is the same for everybody: no file and no variable of another server's changes it.
+    let config = Config::load_alone(&flags, &here)?;
+    telemetry::start_logging("warn", config.log_format)?;
+    let signalled = stop_signal();
+    let app = App::open(&config).await?;
+    say(&mut std::io::stdout(), &start_up_block(&config, &app));
+    let (url, catalog) = (format!("http://{}", app.address()), app.catalog().clone());
+    let warehouse = config.data_dir.join("warehouse");
+    let show = async move {
+        let table = demo::table()?;
+        let known = catalog.load_table(&table).await;
+        let text = if known.is_ok() {
+            "The flights are here from the last time.\n".to_owned()
+        } else {
+            let started = crate::clock::tick();
+            let rows = demo::push_sample(&url).await?;
+            format!("Pushed {rows} flights over HTTP and committed them in {} ms.\n", started.elapsed().as_millis())
+        };
+        let loaded = catalog.load_table(&table).await?;
+        let about = demo::describe(&loaded, &warehouse)?;
+        say(
+            &mut std::io::stdout(),
+            &format!("\n{text}\n{about}\n{}\nThe server goes on. Stop with Ctrl-C.\n", demo::snippets(&url)),
+        );
+        Ok(())
+    };
+    let (stop, failed) = tokio::sync::oneshot::channel::<Error>();
+    tokio::spawn(async move {
+        match show.await {
+            Ok(()) => std::future::pending::<()>().await,
+            Err(error) => drop(stop.send(error)),
+        }
+    });
+    let mut outcome = Ok(ExitCode::SUCCESS);
+    let ended = async {
+        tokio::select! {
+            () = signalled => {}
+            error = failed => outcome = error.map_or(Ok(ExitCode::FAILURE), Err),
+        }
+    };
+    app.run(ended).await?;
+    outcome
 }
 
 fn start_up_block(config: &Config, app: &App) -> String {
@@ -137,6 +198,7 @@ fn start_up_block(config: &Config, app: &App) -> String {
         "floeberg {version} is ready\n\
          \n\
          \x20 Iceberg REST catalog   {url}\n\
+         \x20 Push rows              {url}/ingest/v1/NAMESPACE/TABLE\n\
          \x20 Documentation          {url}/docs/\n\
          \x20 Health and metrics     {url}/health/ready  {url}/metrics\n\
          \x20 Warehouse              {name} at {root}\n\
@@ -150,26 +212,30 @@ fn start_up_block(config: &Config, app: &App) -> String {
     )
 }
 
-/// Done at the first SIGINT or SIGTERM; a second one ends the process at once.
-async fn stop_signal() {
+/// Done at the first SIGINT or SIGTERM; a second one ends the process at once. Both are received from the call on, not
+/// only once somebody waits.
+fn stop_signal() -> impl Future<Output = ()> + Send {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        tracing::error!("signals cannot be received: the server stops only when it is killed");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    tracing::info!("stopping: requests under way are finished; a second signal ends the process at once");
-    tokio::spawn(async move {
+    let signals =
+        signal(SignalKind::interrupt()).and_then(|interrupt| Ok((interrupt, signal(SignalKind::terminate())?)));
+    async move {
+        let Ok((mut interrupt, mut terminate)) = signals else {
+            tracing::error!("signals cannot be received: the server stops only when it is killed");
+            return std::future::pending().await;
+        };
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        std::process::exit(130);
-    });
+        tracing::info!("stopping: requests under way are finished; a second signal ends the process at once");
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            std::process::exit(130);
+        });
+    }
 }
 
 async fn check(args: CheckArgs) -> Result<ExitCode> {

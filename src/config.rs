@@ -66,6 +66,11 @@ impl Config {
         Ok(config)
     }
 
+    /// The usual settings and these flags, whatever files and variables say.
+    pub fn load_alone(flags: &Flags, working_dir: &Path) -> Result<Self> {
+        Self::resolve(&sources::of_flags(flags)?, working_dir)
+    }
+
     fn resolve(settings: &Settings, working_dir: &Path) -> Result<Self> {
         let text = |key: &str, default: &str| settings.text(key).unwrap_or(default).to_owned();
         let listen = text("listen", "127.0.0.1:8181");

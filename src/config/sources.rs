@@ -141,19 +141,27 @@ pub(super) fn read(flags: &Flags, environment: &Environment, working_dir: &Path)
         let shape = shape_of(&key).ok_or_else(|| unknown(&source, &key))?;
         settings.set(&source, key, parse_plain(&source, shape, value)?)?;
     }
-    let said = [
-        ("listen", flags.listen.clone()),
-        ("data-dir", flags.data_dir.as_ref().map(|path| path.display().to_string())),
-    ];
-    for (key, value) in said {
+    add_flags(&mut settings, flags)?;
+    Ok(settings)
+}
+
+/// What the flags alone say.
+pub(super) fn of_flags(flags: &Flags) -> Result<Settings> {
+    let mut settings = Settings::default();
+    add_flags(&mut settings, flags)?;
+    Ok(settings)
+}
+
+fn add_flags(settings: &mut Settings, flags: &Flags) -> Result<()> {
+    let data_dir = flags.data_dir.as_ref().map(|path| path.display().to_string());
+    for (key, value) in [("listen", flags.listen.clone()), ("data-dir", data_dir)] {
         if let Some(value) = value {
             settings.set("command line", key.to_owned(), Value::Text(value))?;
         }
     }
     let mut allowed = settings.list("allow-location");
     allowed.extend(flags.allow_location.iter().cloned());
-    settings.set("command line", "allow-location".to_owned(), Value::List(allowed))?;
-    Ok(settings)
+    settings.set("command line", "allow-location".to_owned(), Value::List(allowed))
 }
 
 fn config_file(flags: &Flags, working_dir: &Path) -> Result<Option<PathBuf>> {

@@ -25,7 +25,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["ingest", "lake"]),
     ("telemetry", &["config"]),
     ("app", &["http", "ingest", "maintenance", "catalog", "store", "lake", "config", "telemetry"]),
-    ("cli", &["app", "http", "catalog", "config", "telemetry", "lake"]),
+    ("demo", &["catalog"]),
+    ("cli", &["app", "demo", "http", "catalog", "config", "telemetry", "lake"]),
     ("main", &["cli"]),
 ];
 
