@@ -1,4 +1,45 @@
-//! floeberg: an Apache Iceberg REST catalog, an HTTP ingest endpoint and a table keeper in one binary.
+//! # floeberg, the map
+//!
+//! One binary that is an Apache Iceberg REST catalog, an HTTP ingest endpoint and a keeper of its tables. This page says
+//! where things are and what is always true; the code says how.
+//!
+//! ## Floors
+//!
+//! A room uses the floors below it, never up. `tests/it/tidy.rs` keeps that, and the lengths of files and functions.
+//!
+//! ```text
+//! 5  main  cli  demo  app  config  telemetry   wiring: the only code that knows everything
+//! 4  http              maintenance/driver      things that call in: requests and timers
+//! 3  ingest  maintenance                       verbs built on the catalog
+//! 2  catalog                                   the rules of tables
+//! 1  store  lake  snapshot                     SQL; objects; manifests and snapshots as data
+//! 0  error  names  clock  limits               words every room shares
+//! ```
+//!
+//! ## What is always true
+//!
+//! * A table's pointer changes only in [`store::swap`] (its SQL is in `store/step.rs`), called only from `catalog/`'s
+//!   `append`, `commit` and `lifecycle`. Clients, ingest and maintenance all go through that door.
+//! * Objects are immutable: create-only puts under names that hold a fresh id. They are deleted only in [`maintenance`],
+//!   and only what the `gc_queue` names, whose rows enter in the transaction that makes a thing unreachable.
+//! * What a pointer names is on the disk before the pointer: local files and their directories are fsynced by
+//!   `lake/local.rs`, and the swap is one fsynced SQL transaction.
+//! * An outcome that is not known is never called a failure, and nothing is deleted for it.
+//! * Everything that grows has a number in [`limits`].
+//!
+//! ## Three walks
+//!
+//! **loadTable**: `http/iceberg/tables` → [`catalog::Catalog::load_table`] → the pointer, from memory
+//! (`store/pointers.rs`) → the metadata, from memory ([`catalog::loaded`]), its body's bytes handed out as they are.
+//!
+//! **commit**: `http/iceberg/commits` → `catalog/commit`: the table's turn (`catalog/sequencer.rs`), the change applied
+//! ([`catalog::change`], pure), the new metadata file put, the pointer swapped. Swaps that arrive while one is being made
+//! durable share the next transaction.
+//!
+//! **ingest**: `http/ingest` → [`ingest::Ingest::append`]: admitted by bytes, decoded to Arrow with a verdict for every
+//! row, gathered with the rows of others for the same table (`ingest/group.rs`), encoded, and committed through
+//! [`catalog::append`] with data, manifests and metadata put in one round.
+
 pub mod app;
 pub mod catalog;
 pub mod cli;

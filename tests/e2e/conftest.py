@@ -4,6 +4,7 @@
 Every process is started on a free port and stopped by its id.
 """
 
+import atexit
 import os
 import signal
 import socket
@@ -45,6 +46,8 @@ class Process:
             self.child = subprocess.Popen(
                 self.arguments, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=env, cwd=cwd
             )
+        # A test that fails half-way leaves nothing running.
+        atexit.register(lambda: self.child.poll() is None and self.child.kill())
 
     def wait_for(self, what, ready, seconds=30):
         deadline = time.monotonic() + seconds

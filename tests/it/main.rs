@@ -8,7 +8,10 @@
 )]
 
 mod catalog;
+mod databases;
 mod ingest;
 mod kit;
 mod operations;
+mod oracle;
+mod packaging;
 mod tidy;
