@@ -110,3 +110,12 @@ pub const MANIFEST_LISTS_KEPT: u64 = 1_000;
 
 /// Requests of one table that one snapshot takes.
 pub const GROUP_REQUESTS_MAX: usize = 10_000;
+
+/// Milliseconds that ingest leaves a table to clients after the first of their commits lost its race.
+pub const COURTESY_FIRST_MS: u64 = 150;
+
+/// Milliseconds that it leaves the table to them at most, however many were lost.
+pub const COURTESY_MS_MAX: u64 = 2_000;
+
+/// Tables that are left alone at the same time; beyond that the one that lost longest ago is not.
+pub const COURTESY_TABLES_MAX: u64 = 10_000;

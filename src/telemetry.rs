@@ -23,6 +23,9 @@ pub fn start_logging(level: &str, format: LogFormat) -> Result<()> {
     Ok(())
 }
 
+/// Bounds of the histogram of rows a commit.
+const ROWS: [f64; 7] = [1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0];
+
 /// The process's metrics; there is one recorder however many servers a test starts.
 pub fn metrics() -> Result<PrometheusHandle> {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -33,6 +36,8 @@ pub fn metrics() -> Result<PrometheusHandle> {
     let buckets = [0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &buckets)
+        .map_err(failed)?
+        .set_buckets_for_metric(Matcher::Full("iceberg_records_per_batch".to_owned()), &ROWS)
         .map_err(failed)?
         .build_recorder();
     let handle = recorder.handle();

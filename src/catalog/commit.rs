@@ -98,7 +98,15 @@ impl Catalog {
         let now_ms = self.clock.now_ms();
         let planned = match self.plan(changes, rows, now_ms).await {
             Ok(planned) => planned,
-            Err(error) => return self.landed(changes).await.map(Ok).ok_or(error),
+            Err(error) => {
+                if let Some(tables) = self.landed(changes).await {
+                    return Ok(Ok(tables));
+                }
+                if error.kind() == Kind::Conflict {
+                    changes.iter().for_each(|one| self.courtesy.lost(&one.name));
+                }
+                return Err(error);
+            }
         };
         let same = |next: &Next| matches!(next, Next::Same(_));
         if planned.iter().all(|one| same(&one.next)) {
@@ -107,7 +115,10 @@ impl Catalog {
         self.write_files(&planned).await?;
         let verdict = self.store.swap(self.swap_of(&planned, now_ms)).await?;
         match verdict {
-            Verdict::Applied(_) => Ok(Ok(self.settle(planned))),
+            Verdict::Applied(_) => {
+                changes.iter().for_each(|one| self.courtesy.won(&one.name));
+                Ok(Ok(self.settle(planned)))
+            }
             Verdict::Refused(refusal) => {
                 self.abandon(&written(&planned)).await;
                 match refusal {

@@ -18,6 +18,7 @@ pub mod append;
 pub mod change;
 pub mod check;
 mod commit;
+mod courtesy;
 pub mod create;
 mod lifecycle;
 pub mod loaded;
@@ -44,6 +45,7 @@ pub use lifecycle::{Created, NewTableRequest, Register};
 pub use loaded::Loaded;
 pub use namespaces::{PropertyChanges, PropertyRemovals};
 
+use courtesy::Courtesy;
 use loaded::MetadataCache;
 use sequencer::Sequencer;
 
@@ -55,6 +57,7 @@ pub struct Catalog {
     clock: Clock,
     cache: MetadataCache,
     sequencer: Sequencer,
+    courtesy: Courtesy,
     garbage: Arc<Notify>,
 }
 
@@ -62,7 +65,7 @@ impl Catalog {
     /// The catalog of a warehouse. `garbage` is woken whenever something was queued for deletion.
     pub fn new(store: Store, warehouse: Warehouse, clock: Clock, garbage: Arc<Notify>) -> Self {
         let cache = MetadataCache::new(warehouse.client_config());
-        Self { store, warehouse, clock, cache, sequencer: Sequencer::default(), garbage }
+        Self { store, warehouse, clock, cache, sequencer: Sequencer::default(), courtesy: Courtesy::default(), garbage }
     }
 
     /// The warehouse.

@@ -38,6 +38,8 @@ pub(super) struct Flushed {
     pub(super) snapshot_id: i64,
     pub(super) sequence_number: i64,
     pub(super) files: usize,
+    /// Bytes of the data files.
+    pub(super) bytes: u64,
 }
 
 /// The table that rows were decoded for.
@@ -78,7 +80,12 @@ pub(super) async fn flush(
     let committed = catalog.commit_prepared(&target.name, put.clone(), &|_, base| append.prepare(base).boxed()).await?;
     let current = committed.metadata.current_snapshot();
     let current = current.ok_or_else(|| Error::internal("An append came back without a snapshot"))?;
-    Ok(Flushed { snapshot_id: current.id, sequence_number: current.sequence_number, files: files.len() })
+    Ok(Flushed {
+        snapshot_id: current.id,
+        sequence_number: current.sequence_number,
+        files: files.len(),
+        bytes: files.iter().map(DataFile::file_size_in_bytes).sum(),
+    })
 }
 
 fn check_target(metadata: &TableMetadata, target: &Target) -> Result<()> {

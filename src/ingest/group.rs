@@ -68,6 +68,11 @@ impl Groups {
     /// Commits what waits for a table until nothing does.
     async fn run(self, uuid: String) {
         loop {
+            let name =
+                self.locked().get(&uuid).and_then(|entries| entries.first()).map(|first| first.target.name.clone());
+            if let Some(name) = name {
+                self.catalog.give_way(&name).await;
+            }
             let batch = {
                 let mut waiting = self.locked();
                 match waiting.get_mut(&uuid) {
@@ -104,6 +109,8 @@ impl Groups {
             Ok(flushed) => {
                 metrics::counter!("iceberg_batches_committed_total").increment(1);
                 metrics::counter!("iceberg_records_written_total").increment(count as u64);
+                metrics::counter!("iceberg_bytes_written_total").increment(flushed.bytes);
+                metrics::histogram!("iceberg_records_per_batch").record(count_of(count));
                 metrics::histogram!("iceberg_commit_duration_seconds").record(started.elapsed().as_secs_f64());
                 tracing::debug!(table = %target.name, rows = count, requests = group.len(), snapshot = flushed.snapshot_id, "rows committed");
             }
@@ -120,6 +127,11 @@ impl Groups {
             }));
         }
     }
+}
+
+/// A count as a histogram takes it; past 2^32 it no longer matters how many.
+fn count_of(rows: usize) -> f64 {
+    f64::from(u32::try_from(rows).unwrap_or(u32::MAX))
 }
 
 /// Requests whose rows have the same columns, in the order they came.

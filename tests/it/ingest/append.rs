@@ -66,6 +66,24 @@ async fn an_array_an_object_and_lines_are_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn dashboards_find_their_metrics() {
+    let server = Server::start().await;
+    push(&server, "ns/t", "{\"id\":1}").await.expect(200);
+    push(&server, "ns/t", "{\"id\":\"x\"}").await.expect(422);
+    let text = server.get("/metrics").await.expect(200).text;
+    for name in [
+        "iceberg_records_written_total",
+        "iceberg_batches_committed_total",
+        "iceberg_bytes_written_total",
+        "iceberg_commit_duration_seconds_count",
+        "iceberg_records_per_batch_count",
+        "floeberg_ingest_rows_total",
+    ] {
+        assert!(text.lines().any(|line| line.starts_with(name)), "{name} is not in\n{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn gzip_and_zstd_are_unpacked() {
     let server = Server::start().await;
     let body = b"{\"id\":1}\n{\"id\":2}\n".as_slice();
