@@ -15,7 +15,7 @@ use crate::catalog::reports::Reports;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::http::{Api, Readiness};
+use crate::http::{Api, Parts, Readiness};
 use crate::ingest::Ingest;
 use crate::lake::Warehouse;
 use crate::maintenance::Driver;
@@ -47,7 +47,8 @@ impl App {
         let reports = Reports::start(catalog.store().clone());
         let driver = Driver::start(catalog.clone());
         let ingest = Ingest::new(catalog.clone(), config.ingest.clone());
-        let api = Api { catalog, ingest, reports, readiness: Readiness::default(), metrics: telemetry::metrics()? };
+        let (readiness, metrics) = (Readiness::default(), telemetry::metrics()?);
+        let api = Api::from(Parts { catalog, ingest, reports, readiness, metrics });
         let (grace, cors_origins) = (config.shutdown_timeout, config.cors_origins.clone());
         Ok(Self { api, driver, listener, address, grace, cors_origins, lock })
     }

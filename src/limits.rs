@@ -119,3 +119,9 @@ pub const COURTESY_MS_MAX: u64 = 2_000;
 
 /// Tables that are left alone at the same time; beyond that the one that lost longest ago is not.
 pub const COURTESY_TABLES_MAX: u64 = 10_000;
+
+/// Bytes of a refused request's body that are still taken in, so that its client reads the refusal.
+pub const DISCARDED_BYTES_MAX: usize = 256 << 20;
+
+/// Milliseconds that this may take.
+pub const DISCARD_MS: u64 = 10_000;

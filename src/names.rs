@@ -140,6 +140,11 @@ impl WarehouseName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name as text that can be shared.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
 }
 
 impl fmt::Display for WarehouseName {

@@ -6,17 +6,18 @@
 //! cache is bounded in bytes.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use indexmap::IndexMap;
 use moka::sync::Cache;
 use serde_json::value::RawValue;
 
 use super::metadata::TableMetadata;
 use crate::error::{Error, Result};
+use crate::lake::Warehouse;
 use crate::limits;
 
 /// Which snapshots a reader wants to see (`?snapshots=`).
@@ -69,7 +70,10 @@ pub struct Loaded {
     pub metadata: TableMetadata,
     /// The file it is from; `None` for a table that is only staged.
     pub metadata_location: Option<Arc<str>>,
+    /// The same as a path of this machine, if it is one.
+    local: Option<PathBuf>,
     config: Arc<str>,
+    etags: [String; 2],
     all: Body,
     /// Where the metadata ends inside the body.
     metadata_end: usize,
@@ -78,16 +82,19 @@ pub struct Loaded {
 
 impl Loaded {
     /// Puts the answer together; `text` is the metadata's JSON.
-    fn new(metadata: TableMetadata, location: Option<Arc<str>>, text: &[u8], config: Arc<str>) -> Self {
-        let (body, metadata_end) = splice(location.as_deref(), text, &config);
-        Self {
-            metadata,
-            metadata_location: location,
-            config,
-            all: Body::new(body),
-            metadata_end,
-            refs: OnceLock::new(),
-        }
+    fn new(metadata: TableMetadata, file: Option<(Arc<str>, Option<PathBuf>)>, text: &[u8], config: Arc<str>) -> Self {
+        let (metadata_location, local) = file.map_or((None, None), |(location, local)| (Some(location), local));
+        let (body, metadata_end) = splice(metadata_location.as_deref(), text, &config);
+        let hash = fnv1a(&[metadata_location.as_deref().unwrap_or_default().as_bytes(), config.as_bytes()]);
+        let etags = ["all", "refs"].map(|mode| format!("\"{hash:016x}-{mode}\""));
+        let (all, refs) = (Body::new(body), OnceLock::new());
+        Self { metadata, metadata_location, local, config, etags, all, metadata_end, refs }
+    }
+
+    /// Whether the file is still where it was, as far as that can be seen without asking over a network: somebody may
+    /// have moved a local one away by hand.
+    pub(super) fn still_there(&self) -> bool {
+        self.local.as_ref().is_none_or(|path| std::fs::symlink_metadata(path).is_ok_and(|file| file.is_file()))
     }
 
     /// The body of a `LoadTableResult`.
@@ -121,13 +128,11 @@ impl Loaded {
 
     /// The entity tag of the body, quoted. It changes with the metadata file, with what is left out, and with what
     /// clients are told to configure.
-    pub fn etag(&self, snapshots: Snapshots) -> String {
-        let location = self.metadata_location.as_deref().unwrap_or_default();
-        let mode = match snapshots {
-            Snapshots::All => "all",
-            Snapshots::Refs => "refs",
-        };
-        format!("\"{:016x}-{mode}\"", fnv1a(&[location.as_bytes(), self.config.as_bytes()]))
+    pub fn etag(&self, snapshots: Snapshots) -> &str {
+        match snapshots {
+            Snapshots::All => &self.etags[0],
+            Snapshots::Refs => &self.etags[1],
+        }
     }
 
     fn weight(&self) -> u32 {
@@ -169,18 +174,19 @@ fn fnv1a(parts: &[&[u8]]) -> u64 {
 #[derive(Debug, Clone)]
 pub(super) struct MetadataCache {
     entries: Cache<Arc<str>, Arc<Loaded>>,
+    warehouse: Warehouse,
     config: Arc<str>,
 }
 
 impl MetadataCache {
-    /// An empty cache whose answers carry this client configuration.
-    pub(super) fn new(config: &IndexMap<String, String>) -> Self {
+    /// An empty cache whose answers carry what the warehouse's clients must know.
+    pub(super) fn new(warehouse: Warehouse) -> Self {
         let entries = Cache::builder()
             .max_capacity(limits::METADATA_CACHE_BYTES)
             .weigher(|_: &Arc<str>, loaded: &Arc<Loaded>| loaded.weight())
             .build();
-        let config = serde_json::to_string(config).unwrap_or_else(|_| "{}".to_owned());
-        Self { entries, config: config.into() }
+        let config = serde_json::to_string(warehouse.client_config()).unwrap_or_else(|_| "{}".to_owned());
+        Self { entries, warehouse, config: config.into() }
     }
 
     /// What is known of this file.
@@ -190,7 +196,8 @@ impl MetadataCache {
 
     /// Keeps a file's metadata and its text.
     pub(super) fn put(&self, location: &Arc<str>, metadata: TableMetadata, text: &[u8]) -> Arc<Loaded> {
-        let loaded = Arc::new(Loaded::new(metadata, Some(Arc::clone(location)), text, Arc::clone(&self.config)));
+        let file = (Arc::clone(location), self.warehouse.local_path(location));
+        let loaded = Arc::new(Loaded::new(metadata, Some(file), text, Arc::clone(&self.config)));
         self.entries.insert(Arc::clone(location), Arc::clone(&loaded));
         loaded
     }

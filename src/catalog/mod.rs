@@ -64,7 +64,7 @@ pub struct Catalog {
 impl Catalog {
     /// The catalog of a warehouse. `garbage` is woken whenever something was queued for deletion.
     pub fn new(store: Store, warehouse: Warehouse, clock: Clock, garbage: Arc<Notify>) -> Self {
-        let cache = MetadataCache::new(warehouse.client_config());
+        let cache = MetadataCache::new(warehouse.clone());
         Self { store, warehouse, clock, cache, sequencer: Sequencer::default(), courtesy: Courtesy::default(), garbage }
     }
 

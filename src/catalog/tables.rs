@@ -36,7 +36,7 @@ impl Catalog {
     /// away by hand, so it is looked at even then.
     pub(super) async fn load_file(&self, location: &Arc<str>) -> Result<Arc<Loaded>> {
         if let Some(loaded) = self.cache.get(location) {
-            if self.warehouse.still_there(location) {
+            if loaded.still_there() {
                 return Ok(loaded);
             }
             return Err(missing_file(location));

@@ -3,10 +3,13 @@
 //! Names are read from the *raw* path: a namespace's levels are split at `%1F` before they are decoded, so that a level
 //! may hold any character, and `+` is a space because Java writes it so (a plus sign arrives as `%2B`).
 
+use std::time::Duration;
+
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
@@ -167,14 +170,36 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 
 /// Reads a body of at most `most` bytes.
 pub(super) async fn read_body(request: Request, most: usize) -> Result<Bytes> {
-    let collected = Limited::new(request.into_body(), most).collect().await;
-    let body = collected.map_err(|error| {
-        if error.downcast_ref::<LengthLimitError>().is_some() {
-            return Error::new(Kind::TooLarge, format!("Request body has more than {most} bytes: send less at once"));
+    let mut body = request.into_body();
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Error::malformed("Request body ended early").because(error))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if read.len() + data.len() > most {
+            discard(body).await;
+            return Err(Error::new(
+                Kind::TooLarge,
+                format!("Request body has more than {most} bytes: send less at once"),
+            ));
         }
-        Error::malformed("Request body ended early").because(error)
-    })?;
-    Ok(body.to_bytes())
+        read.extend_from_slice(&data);
+    }
+    Ok(read.freeze())
+}
+
+/// Takes in what a refused request still sends, within bounds: a client that is still sending when the connection closes
+/// never reads why.
+pub(super) async fn discard(mut body: Body) {
+    let all = async {
+        let mut taken = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            taken += frame.data_ref().map_or(0, Bytes::len);
+            if taken > limits::DISCARDED_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    drop(tokio::time::timeout(Duration::from_millis(limits::DISCARD_MS), all).await);
 }
 
 #[cfg(test)]

@@ -5,16 +5,16 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
 use super::error::Failure;
-use super::extract::{IngestPath, Query, read_body};
+use super::extract::{IngestPath, Query, discard, read_body};
 use crate::error::{Error, Kind, Result};
-use crate::ingest::{Append, AppendOptions, Committed, Encoding, Outcome, RowError, Verdicts};
+use crate::ingest::{Admitted, Append, AppendOptions, Committed, Encoding, Outcome, RowError, Verdicts};
 use crate::names::TableName;
 
 /// What became of the rows.
@@ -112,25 +112,48 @@ pub(super) async fn append(
     query: Query,
     request: Request,
 ) -> Result<Response, Failure> {
-    let options = options(&query)?;
-    super::iceberg::config::select(&api, query.get("warehouse").unwrap_or_default())?;
-    check_content_type(request.headers())?;
-    let encoding = Encoding::parse(header(request.headers(), &CONTENT_ENCODING))?;
-    let table = resolve(&api, candidates).await?;
+    let prepared = prepare(&api, candidates, &query, request.headers()).await;
+    let Prepared { table, options, encoding, admitted } = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            let waits = request.headers().contains_key(EXPECT);
+            if !waits {
+                discard(request.into_body()).await;
+            }
+            return Err(error.into());
+        }
+    };
     let most = api.ingest.settings().body;
-    let declared = header(request.headers(), &CONTENT_LENGTH).and_then(|text| text.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > most) {
-        return Err(
-            Error::new(Kind::TooLarge, format!("Request body has more than {most} bytes: send less at once")).into()
-        );
-    }
-    let admitted = api.ingest.admit(declared.unwrap_or(most))?;
     let body = read_body(request, most).await?;
     metrics::counter!("floeberg_ingest_bytes_total", "stage" => "wire").increment(body.len() as u64);
     match api.ingest.append(Append { table, body, encoding, options, admitted }).await? {
         Outcome::Committed(committed) => Ok(receipt(&committed).into_response()),
         Outcome::Refused { rows, verdicts } => Ok(refusal(rows, verdicts)),
     }
+}
+
+/// A request whose body may be read.
+struct Prepared {
+    table: TableName,
+    options: AppendOptions,
+    encoding: Encoding,
+    admitted: Admitted,
+}
+
+/// Everything that can be said of a request before its body is read.
+async fn prepare(api: &Api, candidates: Vec<TableName>, query: &Query, headers: &HeaderMap) -> Result<Prepared> {
+    let options = options(query)?;
+    super::iceberg::config::select(api, query.get("warehouse").unwrap_or_default())?;
+    check_content_type(headers)?;
+    let encoding = Encoding::parse(header(headers, &CONTENT_ENCODING))?;
+    let table = resolve(api, candidates).await?;
+    let most = api.ingest.settings().body;
+    let declared = header(headers, &CONTENT_LENGTH).and_then(|text| text.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > most) {
+        return Err(Error::new(Kind::TooLarge, format!("Request body has more than {most} bytes: send less at once")));
+    }
+    let admitted = api.ingest.admit(declared.unwrap_or(most))?;
+    Ok(Prepared { table, options, encoding, admitted })
 }
 
 /// Parameters that mean something; any other is named.

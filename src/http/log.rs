@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, Method};
 use tracing::Instrument;
 
+use super::count::Requests;
 use super::error::{Failure, Grammar, render};
 use crate::clock;
 
@@ -20,26 +21,67 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// The longest request id that is taken over from a client.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// Wraps a request.
-pub(super) async fn around(request: Request, next: Next) -> Response {
+/// Wraps a request. What a reading request does inside is logged without its id: a span for each would cost more than
+/// the request.
+pub(super) async fn around(State(requests): State<Requests>, request: Request, next: Next) -> Response {
     let id = request_id(&request);
     let started = clock::tick();
-    let grammar = Grammar::of(request.uri().path());
+    let uri = request.uri().clone();
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = if reads(&method) {
+        next.run(request).await
+    } else {
+        let span = tracing::info_span!("request", request_id = text_of(&id));
+        next.run(request).instrument(span).await
+    };
     let failure = response.extensions_mut().remove::<Failure>();
     if let Some(failure) = &failure {
-        render(&mut response, failure, grammar);
+        render(&mut response, failure, Grammar::of(uri.path()));
     }
-    let took = started.elapsed();
-    let status = response.status().as_u16();
-    span.in_scope(|| line(&method, &path, status, took, failure.as_ref()));
-    count(&method, route.as_ref(), status, took);
+    let done = Done { method: &method, path: uri.path(), status: response.status().as_u16(), took: started.elapsed() };
+    done.log(&id, failure.as_ref());
+    requests.count(&method, route.as_ref(), done.status, done.took);
     response.headers_mut().insert(REQUEST_ID, id);
     response
+}
+
+fn reads(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+fn text_of(id: &HeaderValue) -> &str {
+    id.to_str().unwrap_or_default()
+}
+
+/// A request that was answered.
+struct Done<'a> {
+    method: &'a Method,
+    path: &'a str,
+    status: u16,
+    took: Duration,
+}
+
+impl Done<'_> {
+    fn log(&self, id: &HeaderValue, failure: Option<&Failure>) {
+        let Self { method, path, status, took } = self;
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let request_id = text_of(id);
+        match failure {
+            Some(failure) if *status >= 500 => {
+                tracing::error!(request_id, %method, path, status, took_us, error = failure.0.chain(), "request failed");
+            }
+            // Clients look for what is not there all the time.
+            Some(failure) if reads(method) => {
+                tracing::debug!(request_id, %method, path, status, took_us, error = failure.0.message(), "request refused");
+            }
+            Some(failure) => {
+                tracing::info!(request_id, %method, path, status, took_us, error = failure.0.message(), "request refused");
+            }
+            None if reads(method) => tracing::debug!(request_id, %method, path, status, took_us, "request answered"),
+            None => tracing::info!(request_id, %method, path, status, took_us, "request done"),
+        }
+    }
 }
 
 fn request_id(request: &Request) -> HeaderValue {
@@ -48,44 +90,5 @@ fn request_id(request: &Request) -> HeaderValue {
     match usable {
         Some(id) => id.clone(),
         None => HeaderValue::from_str(&clock::new_uuid()).unwrap_or_else(|_| HeaderValue::from_static("none")),
-    }
-}
-
-fn line(method: &Method, path: &str, status: u16, took: Duration, failure: Option<&Failure>) {
-    let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    match failure {
-        Some(failure) if status >= 500 => {
-            tracing::error!(%method, path, status, took_us, error = failure.0.chain(), "request failed");
-        }
-        Some(failure) => {
-            tracing::info!(%method, path, status, took_us, error = failure.0.message(), "request refused");
-        }
-        None if matches!(*method, Method::GET | Method::HEAD) => {
-            tracing::debug!(%method, path, status, took_us, "request answered");
-        }
-        None => tracing::info!(%method, path, status, took_us, "request done"),
-    }
-}
-
-fn count(method: &Method, route: Option<&MatchedPath>, status: u16, took: Duration) {
-    let labels = [
-        ("method", method_label(method)),
-        ("route", route.map_or_else(|| "none".to_owned(), |route| route.as_str().to_owned()).into()),
-        ("status", metrics::SharedString::from(status.to_string())),
-    ];
-    metrics::counter!("floeberg_http_requests_total", &labels).increment(1);
-    metrics::histogram!("floeberg_http_request_seconds", "route" => labels[1].1.clone()).record(took.as_secs_f64());
-}
-
-/// Only methods that we know become labels: a client can send any.
-fn method_label(method: &Method) -> metrics::SharedString {
-    match *method {
-        Method::GET => "GET".into(),
-        Method::HEAD => "HEAD".into(),
-        Method::POST => "POST".into(),
-        Method::PUT => "PUT".into(),
-        Method::DELETE => "DELETE".into(),
-        Method::OPTIONS => "OPTIONS".into(),
-        _ => "other".into(),
     }
 }

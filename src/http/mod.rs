@@ -3,6 +3,7 @@
 //! A handler extracts typed words, makes one call, and shapes the answer. What is called knows no HTTP.
 
 mod case;
+mod count;
 mod docs;
 mod error;
 mod extract;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use http::{HeaderName, HeaderValue, Method};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -38,9 +39,27 @@ use crate::error::{Error, Kind, Result, What};
 use crate::ingest::Ingest;
 use error::Failure;
 
-/// What handlers work with. Cheap to clone.
+/// What handlers work with, behind one count: it is cloned several times for every request.
 #[derive(Debug, Clone)]
-pub struct Api {
+pub struct Api(Arc<Parts>);
+
+impl std::ops::Deref for Api {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl From<Parts> for Api {
+    fn from(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+/// The parts that handlers work with.
+#[derive(Debug)]
+pub struct Parts {
     /// The catalog of the default warehouse.
     pub catalog: Catalog,
     /// Where rows go in.
@@ -104,7 +123,7 @@ pub fn router(api: Api, cors_origins: &[String]) -> Result<Router> {
         .method_not_allowed_fallback(no_such_method)
         .with_state(api)
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn(log::around));
+        .layer(from_fn_with_state(count::Requests::default(), log::around));
     Ok(router.layer(cors(cors_origins)?))
 }
 

@@ -95,11 +95,6 @@ impl Local {
         Ok(file)
     }
 
-    /// Whether the file is there.
-    pub(super) fn exists(&self, location: &Location) -> bool {
-        fs::symlink_metadata(path_of(location)).is_ok_and(|metadata| metadata.is_file())
-    }
-
     /// Removes the file; one that is not there is fine.
     pub(super) fn delete(&self, location: &Location) -> Result<()> {
         let path = path_of(location);
@@ -218,7 +213,8 @@ fn remove_empty(folder: &Path) {
     drop(fs::remove_dir(folder));
 }
 
-fn path_of(location: &Location) -> PathBuf {
+/// The path of a location.
+pub(super) fn path_of(location: &Location) -> PathBuf {
     PathBuf::from(format!("/{}", location.path()))
 }
 

@@ -11,6 +11,7 @@ mod local;
 pub mod location;
 mod remote;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -172,13 +173,11 @@ impl Warehouse {
         }
     }
 
-    /// Whether the object is still there, as far as that can be seen without asking over a network: always true for a
-    /// bucket.
-    pub fn still_there(&self, location: &str) -> bool {
+    /// The path of an object in a directory of this machine.
+    pub fn local_path(&self, location: &str) -> Option<PathBuf> {
         match self.area(location) {
-            Ok((location, Backend::Local(local))) => local.exists(&location),
-            Ok((_, Backend::Remote(_))) => true,
-            Err(_) => false,
+            Ok((location, Backend::Local(_))) => Some(local::path_of(&location)),
+            _ => None,
         }
     }
 

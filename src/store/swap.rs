@@ -220,7 +220,7 @@ fn commit_failed(error: sqlx::Error) -> Error {
 }
 
 fn key(swap: &Swap, name: &TableName) -> Key {
-    Key { warehouse: swap.warehouse.as_str().into(), table: name.clone() }
+    Key { warehouse: swap.warehouse.shared(), table: name.clone() }
 }
 
 fn remember(pointers: &Pointers, swap: &Swap, verdict: &Verdict) {

@@ -29,7 +29,7 @@ pub struct TableRow {
 impl Store {
     /// The live table of this name.
     pub async fn find_table(&self, warehouse: &WarehouseName, name: &TableName) -> Result<Option<Arc<TableRow>>> {
-        let key = Key { warehouse: warehouse.as_str().into(), table: name.clone() };
+        let key = Key { warehouse: warehouse.shared(), table: name.clone() };
         if let Some(known) = self.pointers.get(&key) {
             return Ok(known);
         }

@@ -121,7 +121,7 @@ def test_logs_are_json_on_demand_and_carry_the_request(tmp_path):
     server.stop()
     lines = [line for line in (server.folder / "log").read_text().splitlines() if line.startswith("{")]
     entries = [json.loads(line) for line in lines]
-    assert any(entry.get("span", {}).get("id") == "abc-7" and entry.get("status") == 200 for entry in entries), lines
+    assert any(entry.get("request_id") == "abc-7" and entry.get("status") == 200 for entry in entries), lines
 
 
 def test_cors_is_for_the_origins_that_are_named(tmp_path):

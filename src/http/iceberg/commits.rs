@@ -50,7 +50,7 @@ pub(crate) async fn commit_table(
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    set_etag(&mut response, &loaded.etag(Snapshots::All));
+    set_etag(&mut response, loaded.etag(Snapshots::All));
     Ok(response)
 }
 

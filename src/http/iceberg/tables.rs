@@ -103,10 +103,10 @@ pub(crate) async fn load_table(
     };
     let loaded = api.catalog.load_table(&name).await?;
     let etag = loaded.etag(snapshots);
-    if headers.get_all(IF_NONE_MATCH).iter().any(|sent| matches_etag(sent, &etag)) {
+    if headers.get_all(IF_NONE_MATCH).iter().any(|sent| matches_etag(sent, etag)) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
-        set_etag(&mut response, &etag);
+        set_etag(&mut response, etag);
         return Ok(response);
     }
     Ok(answer(&loaded, snapshots, &headers))
@@ -213,7 +213,7 @@ fn answer(loaded: &Loaded, snapshots: Snapshots, headers: &HeaderMap) -> Respons
     }
     // A staged table has nothing that a later load could be compared with.
     if loaded.metadata_location.is_some() {
-        set_etag(&mut response, &loaded.etag(snapshots));
+        set_etag(&mut response, loaded.etag(snapshots));
     }
     response
 }

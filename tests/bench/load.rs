@@ -1,0 +1,117 @@
+//! A load from blocking threads with requests made beforehand: the generator costs little and tells nothing of itself.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::process::post;
+
+/// One connection that is kept.
+struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("connects");
+        stream.set_nodelay(true).expect("set");
+        Self { stream, buffer: vec![0; 1 << 20] }
+    }
+
+    /// Sends a request and reads the whole answer; its length stands in its head.
+    fn exchange(&mut self, request: &[u8]) -> u16 {
+        self.stream.write_all(request).expect("sent");
+        let mut filled = 0;
+        let mut whole = usize::MAX;
+        while filled < whole {
+            let read = self.stream.read(&mut self.buffer[filled.min(1 << 16)..]).expect("answered");
+            assert!(read > 0, "the server closed the connection");
+            if whole == usize::MAX {
+                filled += read;
+                let head = self.buffer[..filled].windows(4).position(|four| four == b"\r\n\r\n");
+                if let Some(head) = head {
+                    let text = String::from_utf8_lossy(&self.buffer[..head]).to_ascii_lowercase();
+                    let length = text.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+                    whole = head + 4 + length.and_then(|length| length.parse::<usize>().ok()).expect("a length");
+                }
+            } else {
+                filled += read;
+            }
+        }
+        let status = std::str::from_utf8(&self.buffer[9..12]).expect("a status");
+        status.parse().expect("a status")
+    }
+}
+
+fn get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes()
+}
+
+/// CPU-seconds that a process has used.
+fn cpu_seconds(pid: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process");
+    let fields: Vec<&str> = text.rsplit(')').next().expect("fields").split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// Requests that a server answers per CPU-second of its own.
+pub fn per_cpu_second(address: SocketAddr, pid: u32, path: &str, connections: usize, seconds: f64) -> f64 {
+    let request = get(path);
+    run(address, &request, connections, Duration::from_millis(500), u64::MAX);
+    let before = cpu_seconds(pid);
+    let count = run(address, &request, connections, Duration::from_secs_f64(seconds), u64::MAX);
+    let count = count as f64;
+    count / (cpu_seconds(pid) - before)
+}
+
+/// Sends so many requests.
+pub fn requests(address: SocketAddr, path: &str, connections: usize, count: u64) {
+    run(address, &get(path), connections, Duration::from_secs(600), count);
+}
+
+fn run(address: SocketAddr, request: &[u8], connections: usize, time: Duration, most: u64) -> u64 {
+    let done = AtomicU64::new(0);
+    let end = Instant::now() + time;
+    std::thread::scope(|scope| {
+        for _ in 0..connections {
+            scope.spawn(|| {
+                let mut connection = Connection::open(address);
+                while Instant::now() < end && done.fetch_add(1, Ordering::Relaxed) < most {
+                    connection.exchange(request);
+                }
+            });
+        }
+    });
+    done.load(Ordering::Relaxed).min(most)
+}
+
+/// Commits a second of so many writers, each to a table of its own.
+pub fn commits_per_second(address: SocketAddr, prefix: &str, writers: usize, seconds: f64) -> f64 {
+    let done = AtomicU64::new(0);
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for writer in 0..writers {
+            let done = &done;
+            scope.spawn(move || {
+                let mut connection = Connection::open(address);
+                let path = format!("/v1/namespaces/ns/tables/{prefix}{writer}");
+                for turn in 0.. {
+                    if started.elapsed().as_secs_f64() > seconds {
+                        break;
+                    }
+                    let body = format!(
+                        "{{\"requirements\":[],\"updates\":[{{\"action\":\"set-properties\",\"updates\":{{\"k\":\"{turn}\"}}}}]}}"
+                    );
+                    let status = connection.exchange(post(&path, &body, "keep-alive").as_bytes());
+                    assert_eq!(status, 200);
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let count = done.load(Ordering::Relaxed) as f64;
+    count / started.elapsed().as_secs_f64()
+}

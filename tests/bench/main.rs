@@ -1,0 +1,114 @@
+//! Benchmarks, each as a ratio to a baseline of the same minute: `cargo bench`.
+//!
+//! The server under test is the real binary in a process of its own; its cost is read from the kernel's account of that
+//! process. The baseline of `loadTable` is a bare axum route that answers the same bytes through the same accept loop, in
+//! another process. Nothing is asserted: a benchmark prints.
+
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a benchmark fails loudly and talks"
+)]
+
+mod load;
+mod process;
+
+use std::time::Instant;
+
+use process::{Bare, Server};
+use serde_json::json;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == "--bare") {
+        return process::serve_bare(&arguments[at + 1]);
+    }
+    let filter = arguments.iter().skip(1).find(|argument| !argument.starts_with("--")).cloned().unwrap_or_default();
+    for (name, run) in [("start", start as fn()), ("load_table", load_table), ("commits", commits)] {
+        if name.contains(&filter) {
+            run();
+        }
+    }
+}
+
+/// Start-up on a directory that is there, to the first answer; memory when idle.
+fn start() {
+    let mut server = Server::fresh();
+    server.make_table("t", 1);
+    let mut times: Vec<f64> = (0..10)
+        .map(|_| {
+            server.stop();
+            let started = Instant::now();
+            server.start();
+            started.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    println!("start to first answer    median {:.1} ms  worst {:.1} ms   (goal < 60 ms)", times[5], times[9]);
+    println!("memory idle              {:.1} MB   (goal < 30 MB)", server.resident_mb());
+}
+
+/// `loadTable` per CPU-second against a bare route of the same bytes.
+fn load_table() {
+    let mut server = Server::fresh();
+    for (name, snapshots) in [("new", 0), ("long", 1_000)] {
+        server.make_table(name, snapshots);
+        let path = format!("/v1/namespaces/ns/tables/{name}");
+        let body = server.get(&path);
+        let bare = Bare::start(&body);
+        let plain = load::per_cpu_second(bare.address(), bare.pid(), "/", 16, 4.0);
+        let loaded = load::per_cpu_second(server.address(), server.pid(), &path, 16, 4.0);
+        println!(
+            "loadTable {name:<5} {:>8} B  {loaded:>9.0}/CPU-s  bare {plain:>9.0}/CPU-s  ratio {:.2}   (goal >= 0.60)",
+            body.len(),
+            loaded / plain
+        );
+        if snapshots == 0 {
+            let missed = load::per_cpu_second(server.address(), server.pid(), "/v1/namespaces/ns/tables/none", 16, 4.0);
+            println!(
+                "loadTable miss              {missed:>9.0}/CPU-s  against a hit {:.2}   (goal >= 1.00)",
+                missed / loaded
+            );
+        }
+    }
+    let before = server.resident_mb();
+    load::requests(server.address(), "/v1/namespaces/ns/tables/new", 16, 1_000_000);
+    println!("memory after 1 M loads   {:.1} MB, before {before:.1} MB   (goal: flat)", server.resident_mb());
+    server.stop();
+}
+
+/// Durable commits a second against what the disk does alone, and how the cost grows with the table.
+fn commits() {
+    let server = Server::fresh();
+    let raw = process::raw_durable_writes(&server.dir(), 3_000, 500);
+    for (writers, goal) in [(1, 0.4), (8, 1.0)] {
+        for table in 0..writers {
+            server.make_table(&format!("w{writers}t{table}"), 0);
+        }
+        let rate = load::commits_per_second(server.address(), &format!("w{writers}t"), writers, 4.0);
+        println!(
+            "commits, {writers} writers       {rate:>7.0}/s  raw {raw:>7.0}/s  ratio {:.2}   (goal >= {goal:.2})",
+            rate / raw
+        );
+    }
+    server.make_table("grow", 0);
+    let times: Vec<f64> = (1..=1_000).map(|id| server.append("grow", id)).collect();
+    let median = |times: &[f64]| {
+        let mut sorted = times.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        sorted[sorted.len() / 2]
+    };
+    let (early, late) = (median(&times[10..30]), median(&times[980..]));
+    let bytes = server.get("/v1/namespaces/ns/tables/grow").len();
+    let write = 1.0 / process::raw_durable_writes(&server.dir(), bytes, 30);
+    println!(
+        "commit 11-30 {:.2} ms, 981-1000 {:.2} ms, raw write of {bytes} B {:.2} ms: ratio {:.2}   (goal <= 1.30)",
+        early * 1e3,
+        late * 1e3,
+        write * 1e3,
+        late / (early + write)
+    );
+    println!("{}", json!({"commit_early_ms": early * 1e3, "commit_late_ms": late * 1e3}));
+}

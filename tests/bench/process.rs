@@ -1,0 +1,192 @@
+//! The processes that are measured, and what the kernel and the disk say of them.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::get;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The real binary over a directory of its own.
+pub struct Server {
+    dir: TempDir,
+    address: SocketAddr,
+    child: Option<Child>,
+}
+
+impl Server {
+    pub fn fresh() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+        let mut server = Self { dir, address: free, child: None };
+        server.start();
+        server.post("/v1/namespaces", &json!({"namespace": ["ns"]}));
+        server
+    }
+
+    /// Starts the process and waits for its first answer.
+    pub fn start(&mut self) {
+        let child = Command::new(env!("CARGO_BIN_EXE_floeberg"))
+            .args(["serve", "--listen", &self.address.to_string()])
+            .current_dir(self.dir.path())
+            .stdout(Stdio::null())
+            .stderr(File::create(self.dir.path().join("log")).expect("a log"))
+            .spawn()
+            .expect("starts");
+        self.child = Some(child);
+        while TcpStream::connect(self.address).is_err() {
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        self.get("/health/live");
+    }
+
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let pid = rustix::process::Pid::from_child(&child);
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("stops");
+            child.wait().expect("stops");
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
+    pub fn dir(&self) -> PathBuf {
+        self.dir.path().to_path_buf()
+    }
+
+    pub fn resident_mb(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process");
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("its memory");
+        line.split_whitespace().nth(1).and_then(|kb| kb.parse::<f64>().ok()).expect("a number") / 1e3
+    }
+
+    pub fn get(&self, path: &str) -> Vec<u8> {
+        self.request(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Vec<u8> {
+        self.request(&post(path, &body.to_string(), "close"))
+    }
+
+    fn request(&self, text: &str) -> Vec<u8> {
+        let mut stream = TcpStream::connect(self.address).expect("connects");
+        stream.write_all(text.as_bytes()).expect("sent");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("answered");
+        let head = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+        assert!(answer.starts_with(b"HTTP/1.1 20"), "{}", String::from_utf8_lossy(&answer));
+        answer.split_off(head)
+    }
+
+    /// Makes a table with so many snapshots.
+    pub fn make_table(&self, name: &str, snapshots: i64) {
+        let fields = json!([{"id": 1, "name": "id", "required": false, "type": "long"}]);
+        self.post("/v1/namespaces/ns/tables", &json!({"name": name, "schema": {"type": "struct", "fields": fields}}));
+        for id in 1..=snapshots {
+            self.append(name, id);
+        }
+    }
+
+    /// Commits an empty snapshot and returns the seconds it took.
+    pub fn append(&self, name: &str, id: i64) -> f64 {
+        let list =
+            format!("file://{}/floeberg-data/warehouse/ns/{name}/metadata/snap-{id}.avro", self.dir.path().display());
+        let snapshot = json!({"snapshot-id": id, "sequence-number": id, "timestamp-ms": 1_700_000_000_000_i64 + id,
+            "manifest-list": list, "schema-id": 0, "summary": {"operation": "append", "added-records": "1",
+            "added-data-files": "1", "added-files-size": "2048", "total-records": "1", "total-data-files": "1"}});
+        let updates = json!([{"action": "add-snapshot", "snapshot": snapshot},
+            {"action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": id}]);
+        let started = Instant::now();
+        self.post(&format!("/v1/namespaces/ns/tables/{name}"), &json!({"requirements": [], "updates": updates}));
+        started.elapsed().as_secs_f64()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The bytes of a POST.
+pub fn post(path: &str, body: &str, connection: &str) -> String {
+    let length = body.len();
+    format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: {connection}\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+/// A bare axum route behind our accept loop, in a process of its own.
+pub struct Bare {
+    child: Child,
+    address: SocketAddr,
+    _body: TempDir,
+}
+
+impl Bare {
+    pub fn start(body: &[u8]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("body");
+        std::fs::write(&file, body).expect("written");
+        let own = std::env::current_exe().expect("this program");
+        let mut child = Command::new(own).arg("--bare").arg(&file).stdout(Stdio::piped()).spawn().expect("starts");
+        let mut line = String::new();
+        let out = child.stdout.take().expect("a pipe");
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).expect("an address");
+        Self { child, address: line.trim().parse().expect("an address"), _body: dir }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        self.child.kill().expect("stops");
+        self.child.wait().expect("stops");
+    }
+}
+
+/// What `Bare` runs.
+#[tokio::main]
+pub async fn serve_bare(file: &str) {
+    let body = bytes::Bytes::from(std::fs::read(file).expect("the body"));
+    let answer = move || {
+        let body = body.clone();
+        async move { ([("content-type", "application/json")], body) }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    println!("{}", listener.local_addr().expect("an address"));
+    let router = Router::new().route("/", get(answer));
+    floeberg::http::serve(listener, router, std::future::pending(), Duration::ZERO).await.expect("serves");
+}
+
+/// Files a second of {create, write, fsync, fsync the directory}, by one thread.
+pub fn raw_durable_writes(dir: &Path, bytes: usize, count: u32) -> f64 {
+    let folder = dir.join(format!("raw-{bytes}"));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let handle = File::open(&folder).expect("the folder");
+    let content = vec![b'x'; bytes];
+    let started = Instant::now();
+    for index in 0..count {
+        let mut file = File::create_new(folder.join(index.to_string())).expect("a file");
+        file.write_all(&content).expect("written");
+        file.sync_all().expect("synced");
+        handle.sync_all().expect("synced");
+    }
+    f64::from(count) / started.elapsed().as_secs_f64()
+}
