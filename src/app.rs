@@ -144,7 +144,14 @@ impl DataDirLock {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        File::open(data_dir).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        // The directory's own name, and those on the way to it, must outlive a power loss with what is put inside.
+        let whole = fs::canonicalize(data_dir).map_err(failed)?;
+        for folder in whole.ancestors().take(limits::SYNCED_ANCESTORS) {
+            // One that may not be opened was not made by us.
+            if let Ok(folder) = File::open(folder) {
+                folder.sync_all().map_err(failed)?;
+            }
+        }
         file.set_len(0).map_err(failed)?;
         Ok(Self { file })
     }

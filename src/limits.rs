@@ -75,9 +75,6 @@ pub const GC_BATCH: i64 = 500;
 /// Milliseconds between two looks at the deletion queue when nothing wakes it.
 pub const GC_INTERVAL_MS: u64 = 30_000;
 
-/// Milliseconds that SQLite waits for a lock held by another connection of this process.
-pub const SQLITE_BUSY_MS: u64 = 10_000;
-
 /// Connections that read from the database at once.
 pub const STORE_READERS: u32 = 4;
 
@@ -92,9 +89,6 @@ pub const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 
 /// Manifests whose foreign files deletion remembers.
 pub const GC_MEMORY_ENTRIES: u64 = 20_000;
-
-/// Depth of a row's nesting, the row itself counted.
-pub const INGEST_NESTING_MAX: usize = 64;
 
 /// Row errors that an answer lists; their total is always given.
 pub const ROW_ERRORS_LISTED: usize = 100;
@@ -125,3 +119,12 @@ pub const DISCARDED_BYTES_MAX: usize = 256 << 20;
 
 /// Milliseconds that this may take.
 pub const DISCARD_MS: u64 = 10_000;
+
+/// Directories above the data directory, itself counted, whose names are synced at start-up.
+pub const SYNCED_ANCESTORS: usize = 8;
+
+/// Milliseconds that a client may pause in the middle of a body: it holds memory that others wait for.
+pub const BODY_PAUSE_MS: u64 = 30_000;
+
+/// Length of a `fixed` column that ingest writes; each row takes that much, also where it is null.
+pub const FIXED_BYTES_MAX: u64 = 64 << 10;

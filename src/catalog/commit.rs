@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::try_join_all;
 
-use super::change::{Change, Outcome};
+use super::change::{Change, Outcome, Trace};
 use super::metadata::TableMetadata;
 use super::metadata::snapshot::MetadataLogEntry;
 use super::{Catalog, Loaded, detached, loaded, place, properties, refused};
@@ -253,17 +253,21 @@ impl Catalog {
         self.cache.put(&file.location, file.metadata, &file.text)
     }
 
-    /// The tables, if each already holds what its change would add: the client never heard that its commit landed.
+    /// The tables, if the whole is seen to have landed before: the client never heard of it. They change together, so the
+    /// proof of one stands for those whose changes leave no trace.
     async fn landed(&self, changes: &[TableChange]) -> Option<Vec<Arc<Loaded>>> {
         let mut tables = Vec::with_capacity(changes.len());
+        let mut proven = false;
         for one in changes {
             let loaded = self.load_table(&one.name).await.ok()?;
-            if !one.change.has_landed(&loaded.metadata) {
-                return None;
+            match one.change.trace(&loaded.metadata) {
+                Trace::Missing => return None,
+                Trace::Silent => {}
+                Trace::Proof => proven = true,
             }
             tables.push(loaded);
         }
-        Some(tables)
+        proven.then_some(tables)
     }
 }
 
@@ -292,7 +296,11 @@ fn trim_log(metadata: &mut TableMetadata) -> Vec<String> {
     let most = properties::whole(&metadata.properties, "write.metadata.previous-versions-max", 100).max(1);
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let over = metadata.metadata_log.len().saturating_sub(most);
-    let gone = metadata.metadata_log.drain(..over).map(|entry| entry.metadata_file).collect();
+    let gone: Vec<String> = metadata.metadata_log.drain(..over).map(|entry| entry.metadata_file).collect();
+    // What lies elsewhere may be another table's: a log is only text that somebody wrote.
+    let own = format!("{}/", place::metadata_folder(metadata));
+    let gone =
+        gone.into_iter().filter(|file| file.strip_prefix(&own).is_some_and(|name| !name.contains('/'))).collect();
     if properties::flag(&metadata.properties, "write.metadata.delete-after-commit.enabled", false) {
         return gone;
     }

@@ -135,6 +135,11 @@ impl Catalog {
                 row => row,
             };
             let _turn = self.sequencer.enter(row.iter().map(|row| Arc::clone(&row.id)).collect()).await;
+            // It may have been renamed or dropped while others had their turn.
+            let row = self.store.find_table(self.warehouse.name(), &register.name).await?;
+            if row.is_some() && !register.overwrite {
+                return Err(commit::table_exists(&register.name));
+            }
             let location: Arc<str> = register.metadata_location.as_str().into();
             let loaded = self.load_file(&location).await?;
             self.check_places(None, &loaded.metadata)?;
@@ -207,6 +212,7 @@ impl Catalog {
             let row = self.store.find_table(self.warehouse.name(), from).await?;
             let row = row.ok_or_else(|| no_such_table(from))?;
             let _turn = self.sequencer.enter(vec![Arc::clone(&row.id)]).await;
+            let row = self.find(from).await?;
             match self.swap_one(Step::Rename { row, to: to.clone() }).await? {
                 Verdict::Applied(_) => return Ok(()),
                 Verdict::Refused(Refusal::Moved(_)) => {}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Catalog, Loaded, loaded};
 use crate::error::{Error, Kind, Result, What};
-use crate::lake;
+use crate::limits;
 use crate::names::{Namespace, TableName};
 use crate::store::tables::{TableRow, no_such_table};
 
@@ -42,9 +42,11 @@ impl Catalog {
             return Err(missing_file(location));
         }
         let bytes =
-            self.warehouse.read(location, lake::METADATA_BYTES_MAX).await.map_err(|error| match error.kind() {
-                Kind::NotFound(_) => missing_file(location).because(error),
-                _ => error,
+            self.warehouse.read(location, limits::METADATA_FILE_BYTES_MAX).await.map_err(|error| {
+                match error.kind() {
+                    Kind::NotFound(_) => missing_file(location).because(error),
+                    _ => error,
+                }
             })?;
         let (metadata, text) = loaded::parse_file(location, &bytes)?;
         Ok(self.cache.put(location, metadata, &text))

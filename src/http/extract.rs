@@ -172,7 +172,9 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 pub(super) async fn read_body(request: Request, most: usize) -> Result<Bytes> {
     let mut body = request.into_body();
     let mut read = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    let pause = Duration::from_millis(limits::BODY_PAUSE_MS);
+    let paused = |_| Error::malformed(format!("Request body paused for more than {} s", pause.as_secs()));
+    while let Some(frame) = tokio::time::timeout(pause, body.frame()).await.map_err(paused)? {
         let frame = frame.map_err(|error| Error::malformed("Request body ended early").because(error))?;
         let Ok(data) = frame.into_data() else { continue };
         if read.len() + data.len() > most {

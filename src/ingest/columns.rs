@@ -18,6 +18,7 @@ use arrow::datatypes::{DataType, Field as ArrowField, Fields, TimeUnit};
 use crate::catalog::metadata::schema::Field;
 use crate::catalog::metadata::types::{Primitive, Type};
 use crate::error::{Error, Kind, Result};
+use crate::limits;
 
 /// The key under which the Parquet writer looks for a field's id.
 const FIELD_ID: &str = "PARQUET:field_id";
@@ -94,6 +95,11 @@ impl Members {
             return Some(guess);
         }
         self.by_name.get(name).copied()
+    }
+
+    /// Bytes that a row takes whatever it holds.
+    pub(super) fn row_bytes(&self) -> usize {
+        self.nodes.iter().map(|node| node.values.row_bytes() + 1).sum()
     }
 
     /// The Arrow fields.
@@ -273,6 +279,9 @@ impl Values {
             P::TimestamptzNs => Self::TimestampNs(TimestampNanosecondBuilder::new().with_timezone(UTC), true),
             P::String => Self::String(StringBuilder::new()),
             P::Uuid => Self::Uuid(FixedSizeBinaryBuilder::new(16)),
+            P::Fixed(length) if *length > limits::FIXED_BYTES_MAX => {
+                return Err(cannot_write(name, &Type::Primitive(primitive.clone())));
+            }
             P::Fixed(length) => {
                 let size =
                     i32::try_from(*length).map_err(|_| cannot_write(name, &Type::Primitive(primitive.clone())))?;
@@ -283,6 +292,19 @@ impl Values {
                 return Err(cannot_write(name, &Type::Primitive(primitive.clone())));
             }
         })
+    }
+
+    /// Bytes that a row takes in these columns whatever it holds, null included.
+    fn row_bytes(&self) -> usize {
+        match self {
+            Self::Boolean(_) => 1,
+            Self::Int(_) | Self::Float(_) | Self::Date(_) | Self::String(_) | Self::Binary(_) => 4,
+            Self::Long(_) | Self::Double(_) | Self::Time(_) | Self::Timestamp(..) | Self::TimestampNs(..) => 8,
+            Self::Decimal(..) | Self::Uuid(_) => 16,
+            Self::Fixed(_, length) => *length,
+            Self::Struct(members) => members.row_bytes(),
+            Self::List(..) | Self::Map(..) => 4,
+        }
     }
 
     fn data_type(&self) -> DataType {

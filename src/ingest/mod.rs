@@ -220,7 +220,7 @@ impl Ingest {
         let schema = Arc::clone(loaded.metadata.current_schema()?);
         let target = Target {
             name: table.clone(),
-            uuid: loaded.metadata.table_uuid.clone().unwrap_or_default(),
+            uuid: loaded.metadata.table_uuid.clone().ok_or_else(settings::no_uuid)?,
             schema_id: schema.schema_id,
         };
         let precision = if options.truncate_time { TimePrecision::Truncate } else { TimePrecision::Exact };

@@ -25,6 +25,8 @@ pub(super) struct Bounds {
     pub(super) row_bytes: usize,
     /// Levels of nesting.
     pub(super) nesting: usize,
+    /// Bytes of the columns, as far as the number of rows decides them.
+    pub(super) column_bytes: usize,
 }
 
 /// The rows of a body that is JSON.
@@ -43,6 +45,9 @@ pub(super) fn decode(text: &str, schema: &Schema, precision: TimePrecision, boun
     let mut decoder =
         Decoder { members: Members::new(&schema.fields)?, precision, verdicts: Verdicts::default(), stamp: 0 };
     let mut rows = 0;
+    // A row of a few bytes takes as much in a wide table as a full one: a table's width bounds a request's rows.
+    let width = decoder.members.row_bytes().max(1);
+    let bounds = Bounds { rows: bounds.rows.min((bounds.column_bytes / width).max(1)), ..bounds };
     each_row(text, bounds, |lexer, row| {
         rows += 1;
         decoder.row(lexer, row)

@@ -42,7 +42,7 @@ impl Default for IngestSettings {
 
 impl IngestSettings {
     pub(super) fn bounds(&self) -> Bounds {
-        Bounds { rows: self.rows, row_bytes: self.row, nesting: self.nesting }
+        Bounds { rows: self.rows, row_bytes: self.row, nesting: self.nesting, column_bytes: self.memory }
     }
 }
 
@@ -73,4 +73,13 @@ fn unsupported(key: &str, value: &str) -> Error {
 pub(super) fn created_properties() -> IndexMap<String, String> {
     let own = [("write.metadata.delete-after-commit.enabled", "true"), ("floeberg.created-by", "ingest")];
     own.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// The refusal of an old v1 table that has no identity by which its rows could be followed.
+pub(super) fn no_uuid() -> Error {
+    Error::new(
+        Kind::Unprocessable,
+        "Ingest cannot write to a table without a uuid: any commit of another client gives it one",
+    )
+    .with_code("unsupported_table")
 }

@@ -18,7 +18,6 @@ use bytes::Bytes;
 use indexmap::IndexMap;
 
 use crate::error::{Error, Kind, Result};
-use crate::limits;
 use crate::names::WarehouseName;
 use local::Local;
 use location::{Location, Scheme, outside};
@@ -240,6 +239,3 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| Error::new(Kind::Internal, "File work was cut off").because(error))?
 }
-
-/// Bytes of a metadata file that are read at most.
-pub const METADATA_BYTES_MAX: u64 = limits::METADATA_FILE_BYTES_MAX;

@@ -28,10 +28,8 @@ pub(super) enum Left {
 
 /// Takes the entries that are due and deletes what they name.
 pub(super) async fn round(catalog: &Catalog, memory: &Memory, stopping: &CancellationToken) -> Result<Left> {
-    let due = catalog.store().due_for_deletion(limits::GC_BATCH).await?;
-    let own = catalog.warehouse().name().as_str();
-    let (files, purges): (Vec<Entry>, Vec<Entry>) =
-        due.into_iter().filter(|entry| entry.warehouse == own).partition(|entry| entry.task == Task::File);
+    let due = catalog.store().due_for_deletion(catalog.warehouse().name(), limits::GC_BATCH).await?;
+    let (files, purges): (Vec<Entry>, Vec<Entry>) = due.into_iter().partition(|entry| entry.task == Task::File);
     let full = i64::try_from(files.len() + purges.len()).is_ok_and(|taken| taken >= limits::GC_BATCH);
     delete_files(catalog, files).await?;
     if !purges.is_empty() {

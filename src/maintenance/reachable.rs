@@ -50,6 +50,7 @@ pub(super) async fn foreign_files(catalog: &Catalog, memory: &Memory) -> Result<
         after = last.id.to_string();
         for row in &rows {
             let loaded = catalog.load_row(row).await?;
+            foreign.0.extend(Location::parse(&row.metadata_location).ok());
             of_table(catalog, memory, &loaded.metadata, &mut foreign).await?;
         }
     }
@@ -60,6 +61,9 @@ async fn of_table(catalog: &Catalog, memory: &Memory, metadata: &TableMetadata, 
     let outside = |path: &str| Location::parse(path).ok().filter(|location| !own.contains(location));
     for file in metadata.statistics.iter().chain(&metadata.partition_statistics) {
         foreign.0.extend(outside(&file.path));
+    }
+    for entry in &metadata.metadata_log {
+        foreign.0.extend(outside(&entry.metadata_file));
     }
     for snapshot in &metadata.snapshots {
         if let Some(list) = &snapshot.manifest_list {

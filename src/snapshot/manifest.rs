@@ -136,14 +136,15 @@ pub fn carried_files(manifest: &ManifestFile, bytes: &[u8]) -> Result<Vec<Carrie
     let mut next_row_id = manifest.first_row_id.and_then(|id| i64::try_from(id).ok());
     let mut files = Vec::new();
     for entry in parsed.entries() {
-        let file = entry.data_file();
-        let own = file.first_row_id().or(next_row_id);
-        if file.first_row_id().is_none()
-            && let Some(next) = &mut next_row_id
-        {
-            *next += i64::try_from(file.record_count()).unwrap_or(0);
-        }
+        // Deleted files take no row ids: readers count live ones only.
         if entry.is_alive() {
+            let file = entry.data_file();
+            let own = file.first_row_id().or(next_row_id);
+            if file.first_row_id().is_none()
+                && let Some(next) = &mut next_row_id
+            {
+                *next += i64::try_from(file.record_count()).unwrap_or(0);
+            }
             let inherited = manifest.sequence_number;
             let sequence_number = entry.sequence_number().unwrap_or(inherited);
             files.push(Carried {

@@ -50,16 +50,17 @@ impl Store {
         transaction.commit().await.map_err(unavailable)
     }
 
-    /// The entries that are due, oldest first, at most `most`.
-    pub async fn due_for_deletion(&self, most: i64) -> Result<Vec<Entry>> {
+    /// The entries of a warehouse that are due, oldest first, at most `most`.
+    pub async fn due_for_deletion(&self, warehouse: &WarehouseName, most: i64) -> Result<Vec<Entry>> {
         let mut connection = self.read().await?;
         let rows = sqlx::query(
             "select id, kind, warehouse, location, keep_data, attempts
              from gc_queue
-             where not_before_ms <= $1
+             where warehouse = $1 and not_before_ms <= $2
              order by not_before_ms, id
-             limit $2",
+             limit $3",
         )
+        .bind(warehouse.as_str())
         .bind(self.clock.now_ms())
         .bind(most)
         .fetch_all(&mut *connection)

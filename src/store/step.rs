@@ -1,4 +1,7 @@
 //! The SQL of one step of a swap: compare, and change if the comparison holds.
+//!
+//! What is compared is the row's id, the metadata file it names *and its name*: a table that was renamed since it was read
+//! is no longer the one that was meant.
 
 use std::sync::Arc;
 
@@ -69,7 +72,7 @@ async fn replace(
              location_key = $3,
              metadata_location = $4,
              version = version + 1
-         where id = $5 and metadata_location = $6 and dropped_ms is null",
+         where id = $5 and metadata_location = $6 and namespace = $7 and name = $8 and dropped_ms is null",
     )
     .bind(&*to.uuid)
     .bind(&*to.location)
@@ -77,6 +80,8 @@ async fn replace(
     .bind(&*to.metadata_location)
     .bind(&*from.id)
     .bind(&*from.metadata_location)
+    .bind(from.name.namespace.path())
+    .bind(&*from.name.name)
     .execute(&mut **transaction)
     .await
     .map_err(unavailable)?;
@@ -115,11 +120,13 @@ async fn keep_previous(transaction: &mut Transaction<'static, Any>, swap: &Swap,
 async fn hide(transaction: &mut Transaction<'static, Any>, swap: &Swap, row: &TableRow) -> Result<Applied> {
     let hidden = sqlx::query(
         "update tabular set dropped_ms = $1
-         where id = $2 and metadata_location = $3 and dropped_ms is null",
+         where id = $2 and metadata_location = $3 and namespace = $4 and name = $5 and dropped_ms is null",
     )
     .bind(swap.now_ms)
     .bind(&*row.id)
     .bind(&*row.metadata_location)
+    .bind(row.name.namespace.path())
+    .bind(&*row.name.name)
     .execute(&mut **transaction)
     .await
     .map_err(unavailable)?;
@@ -135,12 +142,17 @@ async fn delete(
     row: &TableRow,
     keep_data: bool,
 ) -> Result<Applied> {
-    let gone = sqlx::query("delete from tabular where id = $1 and metadata_location = $2 and dropped_ms is null")
-        .bind(&*row.id)
-        .bind(&*row.metadata_location)
-        .execute(&mut **transaction)
-        .await
-        .map_err(unavailable)?;
+    let gone = sqlx::query(
+        "delete from tabular
+         where id = $1 and metadata_location = $2 and namespace = $3 and name = $4 and dropped_ms is null",
+    )
+    .bind(&*row.id)
+    .bind(&*row.metadata_location)
+    .bind(row.name.namespace.path())
+    .bind(&*row.name.name)
+    .execute(&mut **transaction)
+    .await
+    .map_err(unavailable)?;
     if gone.rows_affected() == 0 {
         return Ok(Err(Refusal::Moved(row.name.clone())));
     }
@@ -175,12 +187,14 @@ async fn rename(
     }
     let renamed = sqlx::query(
         "update tabular set namespace = $1, name = $2
-         where id = $3 and metadata_location = $4 and dropped_ms is null",
+         where id = $3 and metadata_location = $4 and namespace = $5 and name = $6 and dropped_ms is null",
     )
     .bind(to.namespace.path())
     .bind(&*to.name)
     .bind(&*row.id)
     .bind(&*row.metadata_location)
+    .bind(row.name.namespace.path())
+    .bind(&*row.name.name)
     .execute(&mut **transaction)
     .await
     .map_err(unavailable)?;

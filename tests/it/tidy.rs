@@ -258,3 +258,14 @@ fn no_file_is_dead() {
         .collect();
     assert!(dead.is_empty(), "no module names these files:\n{}", dead.join("\n"));
 }
+
+#[test]
+fn every_limit_bounds_something() {
+    let all = sources("src");
+    let limits = all.iter().find(|source| source.room == "limits").expect("the limits");
+    let names = limits.text.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
+    for name in names {
+        let used = all.iter().any(|source| source.room != "limits" && code(source).contains(name));
+        assert!(used, "nothing is bounded by limits::{name}");
+    }
+}

@@ -44,6 +44,17 @@ pub struct Change {
     pub updates: Vec<Update>,
 }
 
+/// What metadata says of a change that may have landed before its client heard of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trace {
+    /// Something of it is not there: it has not landed.
+    Missing,
+    /// Nothing contradicts it, and nothing in it could prove it.
+    Silent,
+    /// A snapshot or table that only this change can have added is there.
+    Proof,
+}
+
 /// What came of applying a change.
 #[derive(Debug)]
 pub enum Outcome {
@@ -102,10 +113,9 @@ impl Change {
         build.finish(now_ms)
     }
 
-    /// Whether `metadata` already holds everything this change would add, so that a client which never heard of its
-    /// success can be told of it now: all its snapshots are there unaltered, and each reference it moved is at, or has
-    /// moved on from, the snapshot it set.
-    pub fn has_landed(&self, metadata: &TableMetadata) -> bool {
+    /// What is to be seen in `metadata` of this change having landed before: each of its snapshots unaltered, each
+    /// reference it moved at, or on from, the snapshot it set, and the identity it gave.
+    pub fn trace(&self, metadata: &TableMetadata) -> Trace {
         let mut adds_any = false;
         for update in &self.updates {
             let there = match update {
@@ -120,10 +130,10 @@ impl Change {
                 _ => true,
             };
             if !there {
-                return false;
+                return Trace::Missing;
             }
         }
-        adds_any || self.creates_this(metadata)
+        if adds_any || self.creates_this(metadata) { Trace::Proof } else { Trace::Silent }
     }
 
     fn creates_this(&self, metadata: &TableMetadata) -> bool {

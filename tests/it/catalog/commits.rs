@@ -220,6 +220,50 @@ async fn a_transaction_is_all_or_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_landed_is_answered_as_the_success_it_was() {
+    let (server, metadata) = server_with_table().await;
+    server.table("u").await;
+    let location = metadata["location"].as_str().expect("a location");
+    let body = json!({"table-changes": [
+        {"identifier": {"namespace": ["ns"], "name": "t"},
+         "requirements": [{"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": null}],
+         "updates": append(&snapshot(1, None, 1, location))},
+        {"identifier": {"namespace": ["ns"], "name": "u"}, "requirements": [],
+         "updates": [{"action": "set-properties", "updates": {"k": "v"}}]},
+    ]});
+    server.post("/v1/transactions/commit", &body).await.expect(204);
+    // Told otherwise, its client would delete the files of the snapshot that is there.
+    server.post("/v1/transactions/commit", &body).await.expect(204);
+    let loaded = server.get("/v1/namespaces/ns/tables/t").await.expect(200).json();
+    assert_eq!(loaded["metadata"]["snapshots"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_renames_one_happens() {
+    let (server, _) = server_with_table().await;
+    for round in 0..10 {
+        let from = if round == 0 { "t".to_owned() } else { format!("r{}", round - 1) };
+        let server = &server;
+        let renames = (0..6).map(|other| {
+            let to = if other == 0 { format!("r{round}") } else { format!("x{round}-{other}") };
+            let body = json!({"source": {"namespace": ["ns"], "name": from}, "destination": {"namespace": ["ns"], "name": to}});
+            async move { (server.post("/v1/tables/rename", &body).await.status, to) }
+        });
+        let outcomes = futures::future::join_all(renames).await;
+        let done: Vec<&String> = outcomes.iter().filter(|(status, _)| *status == 204).map(|(_, to)| to).collect();
+        assert_eq!(done.len(), 1, "{outcomes:?}");
+        for (_, to) in &outcomes {
+            let status = server.get(&format!("/v1/namespaces/ns/tables/{to}")).await.status;
+            assert_eq!(status == 200, to == done[0], "{to}: {status}");
+        }
+        if done[0] != &format!("r{round}") {
+            let body = json!({"source": {"namespace": ["ns"], "name": done[0]}, "destination": {"namespace": ["ns"], "name": format!("r{round}")}});
+            server.post("/v1/tables/rename", &body).await.expect(204);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn concurrent_commits_all_land_once() {
     let (server, _) = server_with_table().await;
     for index in 0..4 {
