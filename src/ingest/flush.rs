@@ -106,7 +106,8 @@ fn check_target(metadata: &TableMetadata, target: &Target) -> Result<()> {
     if kept && none_new_required { Ok(()) } else { Err(schema_changed()) }
 }
 
-fn schema_changed() -> Error {
+/// The table is no longer what the rows were decoded for.
+pub(super) fn schema_changed() -> Error {
     Error::conflict(
         "The table's columns changed while the rows were on their way; nothing was written: send them again",
     )

@@ -56,6 +56,9 @@ impl Local {
     pub(super) fn create_folder(&self, location: &Location) -> Result<()> {
         let path = path_of(location);
         self.check_links(&path, location)?;
+        if !path.is_dir() {
+            self.forget(&path);
+        }
         self.make_durable(&path).map_err(|error| io_error("created", location, error))
     }
 

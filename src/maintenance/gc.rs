@@ -95,7 +95,10 @@ async fn purge(catalog: &Catalog, entry: &Entry, foreign: &Foreign) -> Result<()
     let logged = metadata.metadata_log.iter().map(|entry| entry.metadata_file.clone());
     sweep.delete(described.chain(logged).collect()).await?;
     sweep.delete(vec![entry.location.clone()]).await?;
-    if warehouse.check(&metadata.location).is_ok() {
+    // A client may have named the same place for a new table meanwhile.
+    if let Ok(location) = warehouse.check(&metadata.location)
+        && !catalog.store().live_table_around(&location.key()).await?
+    {
         warehouse.remove_empty_folders(&metadata.location).await?;
     }
     tracing::info!(location = metadata.location, "a purged table's files are deleted");

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use sqlx::Any;
 use sqlx::any::AnyRow;
+use sqlx::pool::PoolConnection;
 
 use super::pointers::Key;
 use super::{Store, column, unavailable};
@@ -87,7 +89,7 @@ impl Store {
             .fetch_optional(&mut *connection)
             .await
             .map_err(unavailable)?;
-        if inside.is_some() {
+        if inside.is_some() || purge_waits(&mut connection, key).await? {
             return Ok(LocationUse::Taken);
         }
         for ancestor in ancestors(key) {
@@ -137,6 +139,18 @@ impl Store {
         .map_err(unavailable)?;
         rows.iter().map(from_row).collect()
     }
+}
+
+/// Whether a purged table's files are still to be deleted from this place: its folders will go with them.
+async fn purge_waits(connection: &mut PoolConnection<Any>, key: &str) -> Result<bool> {
+    let waiting =
+        sqlx::query("select 1 from gc_queue where kind = 'purge' and location >= $1 and location < $2 limit 1")
+            .bind(key)
+            .bind(end_of_prefix(key))
+            .fetch_optional(&mut **connection)
+            .await
+            .map_err(unavailable)?;
+    Ok(waiting.is_some())
 }
 
 /// How a location relates to those of the tables that the database knows.

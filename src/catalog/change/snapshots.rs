@@ -35,6 +35,11 @@ impl Build {
     /// A sequence number that somebody else has used since is a lost race, not a mistake.
     fn check_sequence(&self, snapshot: &Snapshot) -> Result<()> {
         let (new, last) = (snapshot.sequence_number, self.metadata.last_sequence_number);
+        if !(0..i64::MAX).contains(&new) {
+            return Err(Error::invalid(format!(
+                "Cannot add snapshot with sequence number {new}: it leaves none for the next"
+            )));
+        }
         if self.metadata.format_version > 1 && new <= last && snapshot.parent.is_some() {
             return Err(Error::conflict(format!(
                 "Validation failed, please retry: Cannot add snapshot with sequence number {new} older than last \

@@ -85,6 +85,23 @@ async fn a_purge_deletes_everything_reachable_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_table_of_the_same_name_keeps_apart_from_a_purge() {
+    let server = Server::start().await;
+    server.namespace(&["ns"]).await;
+    for round in 0..5 {
+        let location = table_with_data(&server, "t", &[]).await;
+        server.delete("/v1/namespaces/ns/tables/t?purgeRequested=true").await.expect(204);
+        let body = json!({"name": "t", "schema": crate::kit::schema(), "stage-create": true});
+        let staged = server.post("/v1/namespaces/ns/tables", &body).await.expect(200).json();
+        let fresh = path(staged["metadata"]["location"].as_str().expect("a location"));
+        server.until("the purge is done", || async { waiting(&server).await == 0 }).await;
+        assert_eq!(files_in(&path(&location)), 0, "round {round}: every file of the purged table is gone");
+        // Either the purge was over before the table was staged, or the table was staged elsewhere.
+        assert!(fresh.join("metadata").is_dir(), "round {round}: {}", fresh.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_garbage_collection_a_purge_leaves_the_data() {
     let server = Server::start().await;
     server.namespace(&["ns"]).await;
