@@ -153,6 +153,16 @@ impl fmt::Display for WarehouseName {
     }
 }
 
+/// FNV-1a, 64 bits: the same for ever, because it is part of names on disk and of entity tags.
+pub fn fnv1a_64(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// FNV-1a, 32 bits, likewise.
+pub fn fnv1a_32(bytes: impl IntoIterator<Item = u8>) -> u32 {
+    bytes.into_iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
 fn check_name(what: &str, name: &str) -> Result<()> {
     if name.is_empty() {
         return Err(Error::malformed(format!("{what} is empty: it needs at least one character")));
@@ -192,6 +202,12 @@ mod tests {
         let namespace = Namespace::new(&["a"]).expect("valid");
         assert!(TableName::new(namespace.clone(), "").is_err());
         assert!(TableName::new(namespace, "a\nb").is_err());
+    }
+
+    #[test]
+    fn hashes_are_the_same_for_ever() {
+        assert_eq!((fnv1a_64(*b""), fnv1a_64(*b"a")), (0xcbf2_9ce4_8422_2325, 0xaf63_dc4c_8601_ec8c));
+        assert_eq!((fnv1a_32(*b""), fnv1a_32(*b"a")), (0x811c_9dc5, 0xe40c_292c));
     }
 
     #[test]

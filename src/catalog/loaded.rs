@@ -19,6 +19,7 @@ use super::metadata::TableMetadata;
 use crate::error::{Error, Result};
 use crate::lake::Warehouse;
 use crate::limits;
+use crate::names::fnv1a_64;
 
 /// Which snapshots a reader wants to see (`?snapshots=`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,7 +86,7 @@ impl Loaded {
     fn new(metadata: TableMetadata, file: Option<(Arc<str>, Option<PathBuf>)>, text: &[u8], config: Arc<str>) -> Self {
         let (metadata_location, local) = file.map_or((None, None), |(location, local)| (Some(location), local));
         let (body, metadata_end) = splice(metadata_location.as_deref(), text, &config);
-        let hash = fnv1a(&[metadata_location.as_deref().unwrap_or_default().as_bytes(), config.as_bytes()]);
+        let hash = hash_of(&[metadata_location.as_deref().unwrap_or_default().as_bytes(), config.as_bytes()]);
         let etags = ["all", "refs"].map(|mode| format!("\"{hash:016x}-{mode}\""));
         let (all, refs) = (Body::new(body), OnceLock::new());
         Self { metadata, metadata_location, local, config, etags, all, metadata_end, refs }
@@ -108,13 +109,6 @@ impl Loaded {
     /// The body of a `CommitTableResponse`, in two parts.
     pub fn commit_body(&self) -> [Bytes; 2] {
         [self.all.plain.slice(..self.metadata_end), Bytes::from_static(b"}")]
-    }
-
-    /// The metadata's JSON as it stands in the body.
-    pub fn metadata_json(&self) -> Bytes {
-        let start =
-            self.metadata_location.as_deref().map_or(0, |location| quoted(location).len() + LOCATION_KEY.len() + 1);
-        self.all.plain.slice(1 + start + METADATA_KEY.len()..self.metadata_end)
     }
 
     fn make_refs(&self) -> Body {
@@ -165,9 +159,9 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn fnv1a(parts: &[&[u8]]) -> u64 {
-    let bytes = parts.iter().flat_map(|part| part.iter().chain(std::iter::once(&0xff)));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+/// A stable hash of several parts, each ended by a byte that no text holds.
+fn hash_of(parts: &[&[u8]]) -> u64 {
+    fnv1a_64(parts.iter().flat_map(|part| part.iter().copied().chain(std::iter::once(0xff))))
 }
 
 /// Metadata kept by the location of its file. Cheap to clone.

@@ -79,7 +79,7 @@ impl Catalog {
 }
 
 /// Where a table's metadata files go.
-pub(super) fn metadata_folder(metadata: &TableMetadata) -> String {
+pub(crate) fn metadata_folder(metadata: &TableMetadata) -> String {
     match metadata.properties.get("write.metadata.path") {
         Some(path) => path.trim_end_matches('/').to_owned(),
         None => format!("{}/metadata", metadata.location),

@@ -20,7 +20,7 @@ use crate::catalog::append::Prepared;
 use crate::catalog::change::{Change, Requirement, Update};
 use crate::catalog::metadata::TableMetadata;
 use crate::catalog::metadata::snapshot::{MAIN, SnapshotRef, new_snapshot};
-use crate::catalog::{Catalog, Loaded, properties};
+use crate::catalog::{Catalog, Loaded, place, properties};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -201,7 +201,8 @@ impl Append<'_> {
         };
         let manifests = self.manifests(metadata, &layout, of, &mut objects).await?;
         let list = manifest::write_list(of, manifests).await?;
-        let location = format!("{}/snap-{}-0-{}.avro", folder_of(metadata), of.snapshot_id, clock::new_uuid());
+        let location =
+            format!("{}/snap-{}-0-{}.avro", place::metadata_folder(metadata), of.snapshot_id, clock::new_uuid());
         let added_rows = list.next_row_id.unwrap_or(of.next_row_id).saturating_sub(of.next_row_id);
         objects.push((location.clone(), list.bytes));
         let snapshot = self.snapshot(metadata, of, &location, added_rows)?;
@@ -222,7 +223,7 @@ impl Append<'_> {
         of: ListOf,
         objects: &mut Vec<(String, Bytes)>,
     ) -> Result<Vec<ManifestFile>> {
-        let location = format!("{}/{}-m0.avro", folder_of(metadata), clock::new_uuid());
+        let location = format!("{}/{}-m0.avro", place::metadata_folder(metadata), clock::new_uuid());
         let added = self.files.to_vec();
         let (own, bytes) = manifest::write_manifest(layout, &location, of.snapshot_id, added, Vec::new()).await?;
         let mut manifests = vec![own.clone()];
@@ -234,7 +235,7 @@ impl Append<'_> {
         for (spec_id, group) in plan.merged {
             let spec = metadata.spec(spec_id).ok_or_else(schema_changed)?;
             let layout = Layout { spec: iceberg_spec(spec)?, ..layout.clone() };
-            let location = format!("{}/{}-m1.avro", folder_of(metadata), clock::new_uuid());
+            let location = format!("{}/{}-m1.avro", place::metadata_folder(metadata), clock::new_uuid());
             let (merged, bytes) = self.merge(&group, &own, &layout, &location).await?;
             objects.push((location, bytes));
             listed.push(merged);
@@ -318,13 +319,6 @@ fn main_at(metadata: &TableMetadata, snapshot_id: i64) -> SnapshotRef {
     match metadata.main() {
         Some(main) => SnapshotRef { snapshot_id, ..main.clone() },
         None => SnapshotRef::branch(snapshot_id),
-    }
-}
-
-fn folder_of(metadata: &TableMetadata) -> String {
-    match metadata.properties.get("write.metadata.path") {
-        Some(path) => path.trim_end_matches('/').to_owned(),
-        None => format!("{}/metadata", metadata.location),
     }
 }
 

@@ -5,6 +5,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::catalog::properties;
 use crate::clock;
+use crate::names::{fnv1a_32, fnv1a_64};
 
 /// What stands for itself in a folder's name.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*');
@@ -18,9 +19,7 @@ pub(super) fn encode(text: &str) -> String {
     if encoded.len() <= VALUE_BYTES_MAX {
         return encoded;
     }
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = fnv1a_64(text.bytes());
     let mut cut = encoded;
     cut.truncate(VALUE_BYTES_MAX - 20);
     // A cut may have split an escape.
@@ -59,7 +58,7 @@ pub(super) fn data_file(
 
 /// Twenty bits of a hash as folders, `0110/1001/1010/11110011`, so that a store spreads the objects over its servers.
 fn spread(text: &str) -> String {
-    let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash = fnv1a_32(text.bytes());
     let bits = format!("{:020b}", hash >> 12);
     format!("{}/{}/{}/{}", &bits[..4], &bits[4..8], &bits[8..12], &bits[12..])
 }

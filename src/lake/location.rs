@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::error::{Error, Kind, Result};
+use crate::names::fnv1a_32;
 
 /// Which kind of storage a location is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,12 +126,7 @@ pub fn safe_segment(name: &str) -> String {
         return name.to_owned();
     }
     let replaced: String = name.chars().map(|c| if fits(c) { c } else { '_' }).take(100).collect();
-    format!("{}-{:08x}", replaced.replacen('.', "_", usize::from(name.starts_with('.'))), fnv1a(name))
-}
-
-/// FNV-1a, 32 bits: stable for ever, because it is part of names on disk.
-fn fnv1a(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    format!("{}-{:08x}", replaced.replacen('.', "_", usize::from(name.starts_with('.'))), fnv1a_32(name.bytes()))
 }
 
 #[cfg(test)]

@@ -31,8 +31,6 @@ pub struct Entry {
     pub id: String,
     /// What to do.
     pub task: Task,
-    /// The warehouse's name.
-    pub warehouse: String,
     /// Where.
     pub location: String,
     /// How often it has failed.
@@ -54,7 +52,7 @@ impl Store {
     pub async fn due_for_deletion(&self, warehouse: &WarehouseName, most: i64) -> Result<Vec<Entry>> {
         let mut connection = self.read().await?;
         let rows = sqlx::query(
-            "select id, kind, warehouse, location, keep_data, attempts
+            "select id, kind, location, keep_data, attempts
              from gc_queue
              where warehouse = $1 and not_before_ms <= $2
              order by not_before_ms, id
@@ -78,7 +76,6 @@ impl Store {
                 Ok(Entry {
                     id: column(row, "id")?,
                     task,
-                    warehouse: column(row, "warehouse")?,
                     location: column(row, "location")?,
                     attempts: column(row, "attempts")?,
                 })

@@ -23,16 +23,6 @@ impl Extra {
         self.0.iter().try_for_each(|(key, value)| map.serialize_entry(key, value))
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Whether a member of this name is among them.
-    pub fn contains(&self, key: &str) -> bool {
-        self.0.iter().any(|(name, _)| name == key)
-    }
-
     /// Bytes held, for the cache's account.
     pub fn weight(&self) -> usize {
         self.0.iter().map(|(key, value)| key.len() + value.get().len() + 48).sum()

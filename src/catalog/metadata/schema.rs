@@ -157,11 +157,6 @@ impl Schema {
         self.walk().into_iter().map(|(_, place)| (place.field.id, place)).collect()
     }
 
-    /// The full name of a field.
-    pub fn name_of(&self, id: i32) -> Option<String> {
-        self.walk().into_iter().find(|(_, place)| place.field.id == id).map(|(name, _)| name)
-    }
-
     /// The highest field id.
     pub fn highest_id(&self) -> i32 {
         self.walk().iter().map(|(_, place)| place.field.id).max().unwrap_or(0)

@@ -79,15 +79,6 @@ impl Transform {
             }
         }
     }
-
-    /// The type of the transformed value.
-    pub fn result_type(&self, kind: &Primitive) -> Primitive {
-        match self {
-            Self::Year | Self::Month | Self::Hour | Self::Bucket(_) => Primitive::Int,
-            Self::Day => Primitive::Date,
-            Self::Identity | Self::Void | Self::Truncate(_) | Self::Other(_) => kind.clone(),
-        }
-    }
 }
 
 impl fmt::Display for Transform {
@@ -232,11 +223,6 @@ impl PartitionSpec {
     /// The highest field id given out, or the one before the first.
     pub fn highest_id(&self) -> i32 {
         self.fields.iter().filter_map(|field| field.field_id).max().unwrap_or(PARTITION_ID_START)
-    }
-
-    /// Whether it has no field that splits anything.
-    pub fn is_unpartitioned(&self) -> bool {
-        self.fields.iter().all(|field| field.transform == Transform::Void)
     }
 }
 
