@@ -13,7 +13,7 @@
 //! 3  ingest  maintenance                       verbs built on the catalog
 //! 2  catalog                                   the rules of tables
 //! 1  store  lake  snapshot                     SQL; objects; manifests and snapshots as data
-//! 0  error  names  clock  limits               words every room shares
+//! 0  error  names  clock  limits  failpoint    words every room shares; steps where a test can break in
 //! ```
 //!
 //! ## What is always true
@@ -47,6 +47,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod error;
+pub mod failpoint;
 pub mod http;
 pub mod ingest;
 pub mod lake;

@@ -8,14 +8,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::StreamExt;
+use futures::future::{BoxFuture, join};
 use futures::stream;
-use futures::{StreamExt, TryStreamExt};
 
 use super::change::{Change, Outcome};
 use super::commit::NewFile;
 use super::{Catalog, Loaded, place, refused};
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::limits;
 use crate::names::TableName;
 use crate::store::swap::{Step, Swap, Verdict};
@@ -45,13 +46,7 @@ impl Catalog {
     ) -> Result<Arc<Loaded>> {
         let mut put: HashSet<String> = put.into_iter().collect();
         let outcome = self.prepared_until_settled(name, &mut put, prepare).await;
-        if let Err(error) = &outcome
-            && error.kind() != crate::error::Kind::CommitUnknown
-        {
-            let doomed: Vec<String> = put.into_iter().collect();
-            self.abandon(&doomed).await;
-        }
-        outcome
+        self.cleaned_up(outcome, || put.into_iter().collect()).await
     }
 
     async fn prepared_until_settled(
@@ -66,6 +61,7 @@ impl Catalog {
             let row = self.find(name).await?;
             let base = self.load_row(&row).await?;
             let prepared = prepare(Arc::clone(&row), Arc::clone(&base)).await?;
+            failpoint::at("append.prepared")?;
             let now_ms = self.clock.now_ms();
             let Outcome::Changed(next) = prepared.change.apply(Some(&base.metadata), now_ms)? else {
                 return Ok(base);
@@ -73,12 +69,14 @@ impl Catalog {
             self.check_places(Some(&base.metadata), &next)?;
             let file = self.new_file(*next, Some(&row), Some(&base))?;
             let used: HashSet<String> = prepared.objects.iter().map(|(location, _)| location.clone()).collect();
-            self.put_round(&file, prepared.objects, put).await?;
+            // What earlier attempts put and this one has no use for.
             let leftover: Vec<String> = put.iter().filter(|location| !used.contains(*location)).cloned().collect();
+            self.put_round(&file, prepared.objects, put).await?;
+            failpoint::at("append.put")?;
             if self.swap_file(row, &file, &leftover, now_ms).await? {
+                failpoint::passed("append.swapped");
                 return Ok(self.settled(file));
             }
-            put.insert(file.location.to_string());
         }
         Err(Error::conflict(format!("Table was changed concurrently: {name}")))
     }
@@ -88,16 +86,15 @@ impl Catalog {
         let gzip = place::compresses(&file.metadata.properties);
         let fresh: Vec<(String, Bytes)> = objects.into_iter().filter(|(location, _)| !put.contains(location)).collect();
         put.extend(fresh.iter().map(|(location, _)| location.clone()));
+        put.insert(file.location.to_string());
+        // All are waited for, also when one fails: a put that is cut off may land after its file was cleaned up.
         let objects = stream::iter(fresh)
             .map(|(location, bytes)| async move { self.warehouse.create(&location, bytes).await })
             .buffer_unordered(limits::LAKE_CONCURRENCY)
-            .try_collect::<Vec<()>>();
+            .collect::<Vec<Result<()>>>();
         let metadata = self.write_metadata(&file.location, &file.text, gzip);
-        let outcome = futures::future::try_join(objects, metadata).await;
-        if outcome.is_err() {
-            put.insert(file.location.to_string());
-        }
-        outcome.map(drop)
+        let (objects, metadata) = join(objects, metadata).await;
+        objects.into_iter().chain([metadata]).collect()
     }
 
     /// Whether the swap was won.

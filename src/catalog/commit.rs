@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 
 use super::change::{Change, Outcome, Trace};
 use super::metadata::TableMetadata;
@@ -14,6 +14,7 @@ use super::metadata::snapshot::MetadataLogEntry;
 use super::{Catalog, Loaded, detached, loaded, place, properties, refused};
 use crate::clock;
 use crate::error::{Error, Kind, Result, What};
+use crate::failpoint;
 use crate::limits;
 use crate::names::TableName;
 use crate::store::swap::{NewTable, Pointer, Refusal, Step, Swap, Verdict};
@@ -112,10 +113,11 @@ impl Catalog {
         if planned.iter().all(|one| same(&one.next)) {
             return Ok(Ok(planned.into_iter().filter_map(unchanged).collect()));
         }
-        self.write_files(&planned).await?;
-        let verdict = self.store.swap(self.swap_of(&planned, now_ms)).await?;
-        match verdict {
+        failpoint::at("commit.planned")?;
+        let verdict = self.put_and_swap(&planned, now_ms).await;
+        match self.cleaned_up(verdict, || written(&planned)).await? {
             Verdict::Applied(_) => {
+                failpoint::passed("commit.swapped");
                 changes.iter().for_each(|one| self.courtesy.won(&one.name));
                 Ok(Ok(self.settle(planned)))
             }
@@ -189,18 +191,15 @@ impl Catalog {
         Ok(NewFile { location, metadata, text, doomed })
     }
 
-    async fn write_files(&self, planned: &[Planned]) -> Result<()> {
+    async fn put_and_swap(&self, planned: &[Planned], now_ms: i64) -> Result<Verdict> {
         let puts = planned.iter().filter_map(Planned::file).map(|file| async move {
             let gzip = place::compresses(&file.metadata.properties);
             self.write_metadata(&file.location, &file.text, gzip).await
         });
-        match try_join_all(puts).await {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                self.abandon(&written(planned)).await;
-                Err(error)
-            }
-        }
+        // All are waited for, also when one fails: a put that is cut off may land after its file was cleaned up.
+        join_all(puts).await.into_iter().collect::<Result<()>>()?;
+        failpoint::at("commit.put")?;
+        self.store.swap(self.swap_of(planned, now_ms)).await
     }
 
     pub(super) async fn write_metadata(&self, location: &str, text: &[u8], gzip: bool) -> Result<()> {

@@ -7,6 +7,7 @@ use super::metadata::TableMetadata;
 use super::{Catalog, Loaded, commit, detached, place, properties, refused};
 use crate::clock;
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::limits;
 use crate::names::TableName;
 use crate::store::swap::{NewTable, Refusal, Removal, Step, Swap, Verdict};
@@ -102,11 +103,18 @@ impl Catalog {
         self.make_folders(&metadata).await?;
         let location: Arc<str> = place::next_metadata_location(&metadata, None, 0).into();
         let text = metadata.to_json()?;
-        self.write_metadata(&location, &text, place::compresses(&metadata.properties)).await?;
         let pointer = self.pointer_to(&metadata, &location);
         let new = NewTable { id: clock::new_ordered_id().into(), name: name.clone(), pointer };
-        match self.swap_one(Step::Insert(new)).await? {
-            Verdict::Applied(_) => Ok(Ok(self.cache.put(&location, metadata, &text))),
+        let verdict = async {
+            self.write_metadata(&location, &text, place::compresses(&metadata.properties)).await?;
+            failpoint::at("create.put")?;
+            self.swap_one(Step::Insert(new)).await
+        };
+        match self.cleaned_up(verdict.await, || vec![location.to_string()]).await? {
+            Verdict::Applied(_) => {
+                failpoint::passed("create.swapped");
+                Ok(Ok(self.cache.put(&location, metadata, &text)))
+            }
             Verdict::Refused(refusal) => {
                 self.abandon(&[location.to_string()]).await;
                 Ok(Err(refusal))
@@ -176,11 +184,11 @@ impl Catalog {
             let _turn = self.sequencer.enter(vec![Arc::clone(&row.id)]).await;
             let row = self.find(name).await?;
             let removal = if purge { self.purge_of(&row).await? } else { Removal::Drop };
-            match self.swap_one(Step::Remove { row, removal }).await? {
-                Verdict::Applied(_) => {
-                    self.garbage.notify_one();
-                    return Ok(());
-                }
+            let verdict = self.swap_one(Step::Remove { row, removal }).await;
+            // Also where the outcome is unknown: the queue itself knows.
+            self.garbage.notify_one();
+            match verdict? {
+                Verdict::Applied(_) => return Ok(()),
                 Verdict::Refused(Refusal::Moved(_)) => {}
                 Verdict::Refused(refusal) => return Err(refused(&refusal)),
             }

@@ -88,7 +88,17 @@ impl Catalog {
         self.garbage.notified().await;
     }
 
-    /// Queues metadata files of an attempt that certainly did not commit. That they stay where the database is down is
+    /// Passes on what came of an attempt; if it certainly did not commit, what it put is queued for deletion first.
+    async fn cleaned_up<T>(&self, outcome: Result<T>, put: impl FnOnce() -> Vec<String>) -> Result<T> {
+        if let Err(error) = &outcome
+            && error.kind() != Kind::CommitUnknown
+        {
+            self.abandon(&put()).await;
+        }
+        outcome
+    }
+
+    /// Queues files of an attempt that certainly did not commit. That they stay where the database is down is
     /// harmless: nothing names them.
     pub(crate) async fn abandon(&self, locations: &[String]) {
         match self.store.doom_files(self.warehouse.name(), locations).await {

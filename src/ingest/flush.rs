@@ -23,6 +23,7 @@ use crate::catalog::metadata::snapshot::{MAIN, SnapshotRef, new_snapshot};
 use crate::catalog::{Catalog, Loaded, place, properties};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
+use crate::failpoint;
 use crate::limits;
 use crate::names::TableName;
 use crate::snapshot::append::{MergePolicy, plan_merge};
@@ -63,10 +64,12 @@ pub(super) async fn flush(
     let schema_id = target.schema_id;
     let objects = tokio::task::spawn_blocking(move || encode_all(&encoding.metadata, schema_id, &rows)).await;
     let objects = objects.map_err(|error| Error::internal("Encoding was cut off").because(error))??;
+    failpoint::at("ingest.encoded")?;
     let files: Vec<DataFile> = objects.iter().map(|object| object.entry.clone()).collect();
     let (large, small): (Vec<DataObject>, Vec<DataObject>) =
         objects.into_iter().partition(|object| object.bytes.len() > limits::PUT_WITH_COMMIT_BYTES_MAX);
     let put = put_before(catalog, large).await?;
+    failpoint::passed("ingest.uploaded");
     let small: Vec<(String, Bytes)> = small.into_iter().map(|object| (object.location, object.bytes)).collect();
     let append = Append {
         catalog,

@@ -34,6 +34,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::catalog::{Catalog, Loaded};
 use crate::error::{Error, Kind, Result};
+use crate::failpoint;
 use crate::names::TableName;
 
 pub use body::Encoding;
@@ -186,16 +187,19 @@ impl Ingest {
                 Err((rows, verdicts)) => return Ok(Outcome::Refused { rows, verdicts }),
             },
         };
+        failpoint::at("ingest.created")?;
         settings::check_table(&loaded.metadata)?;
         let (target, decoded) = self.decode(&table, loaded, text, &options).await?;
         if !decoded.verdicts.is_empty() {
             return Ok(Outcome::Refused { rows: decoded.rows, verdicts: decoded.verdicts });
         }
+        failpoint::at("ingest.decoded")?;
         drop(admitted);
         let heard = self.groups.submit(target, decoded.batch, columns);
         let stopped =
             |error| Error::new(Kind::CommitUnknown, "The server stopped while the commit was under way").because(error);
         let flushed = heard.await.map_err(stopped)??;
+        failpoint::passed("ingest.flushed");
         Ok(Outcome::Committed(Committed {
             table,
             rows: decoded.rows,

@@ -15,6 +15,7 @@ use rustix::fs::OFlags;
 
 use super::location::Location;
 use crate::error::{Error, Kind, Result, What};
+use crate::failpoint;
 
 /// Directories remembered as durable; beyond that they are synced again, which is only slower.
 const DURABLE_MAX: usize = 100_000;
@@ -49,7 +50,9 @@ impl Local {
             open_new(&path)
         });
         let mut file = opened.map_err(failed)?;
-        file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| sync_folder(&folder)).map_err(failed)
+        file.write_all(bytes).map_err(failed)?;
+        failpoint::at("lake.written")?;
+        file.sync_all().and_then(|()| sync_folder(&folder)).map_err(failed)
     }
 
     /// Makes a directory, durably.

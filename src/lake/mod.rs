@@ -18,6 +18,7 @@ use bytes::Bytes;
 use indexmap::IndexMap;
 
 use crate::error::{Error, Kind, Result};
+use crate::failpoint;
 use crate::names::WarehouseName;
 use local::Local;
 use location::{Location, Scheme, outside};
@@ -139,10 +140,12 @@ impl Warehouse {
     /// Creates an object that is not there yet, durably.
     pub async fn create(&self, location: &str, bytes: Bytes) -> Result<()> {
         let (location, backend) = self.area(location)?;
+        failpoint::at("lake.create")?;
         match backend.clone() {
-            Backend::Local(local) => blocking(move || local.create(&location, &bytes)).await,
-            Backend::Remote(remote) => remote.create(&location, bytes).await,
+            Backend::Local(local) => blocking(move || local.create(&location, &bytes)).await?,
+            Backend::Remote(remote) => remote.create(&location, bytes).await?,
         }
+        failpoint::at("lake.created")
     }
 
     /// Makes a folder where the store has folders.

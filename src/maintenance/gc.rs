@@ -14,6 +14,7 @@ use super::reachable::{self, Foreign, Memory};
 use crate::catalog::Catalog;
 use crate::catalog::metadata::TableMetadata;
 use crate::error::Result;
+use crate::failpoint;
 use crate::lake::location::Location;
 use crate::limits;
 use crate::snapshot::paths;
@@ -28,6 +29,7 @@ pub(super) enum Left {
 
 /// Takes the entries that are due and deletes what they name.
 pub(super) async fn round(catalog: &Catalog, memory: &Memory, stopping: &CancellationToken) -> Result<Left> {
+    failpoint::at("gc.begin")?;
     let due = catalog.store().due_for_deletion(catalog.warehouse().name(), limits::GC_BATCH).await?;
     let (files, purges): (Vec<Entry>, Vec<Entry>) = due.into_iter().partition(|entry| entry.task == Task::File);
     let full = i64::try_from(files.len() + purges.len()).is_ok_and(|taken| taken >= limits::GC_BATCH);
@@ -59,12 +61,16 @@ async fn delete_files(catalog: &Catalog, entries: Vec<Entry>) -> Result<()> {
         }
     }
     count(done.len());
+    failpoint::at("gc.deleted")?;
     if done.is_empty() { Ok(()) } else { catalog.store().deletion_done(&done).await }
 }
 
 async fn settle(catalog: &Catalog, entry: &Entry, outcome: Result<()>) -> Result<()> {
     match outcome {
-        Ok(()) => catalog.store().deletion_done(std::slice::from_ref(&entry.id)).await,
+        Ok(()) => {
+            failpoint::at("gc.deleted")?;
+            catalog.store().deletion_done(std::slice::from_ref(&entry.id)).await
+        }
         Err(error) => {
             tracing::warn!(
                 location = entry.location,

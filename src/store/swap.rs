@@ -8,8 +8,10 @@
 //! nothing happened; [`Kind::CommitUnknown`] that the commit itself failed and the swap may or may not be there: then
 //! nothing may be deleted, and whoever asks again reads the rows again.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use sqlx::{Any, AnyPool, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,6 +19,7 @@ use super::pointers::{Key, Pointers};
 use super::tables::TableRow;
 use super::{begin, step, unavailable};
 use crate::error::{Error, Kind, Result};
+use crate::failpoint;
 use crate::limits;
 use crate::names::{TableName, WarehouseName};
 
@@ -160,8 +163,9 @@ async fn run(mut receiver: mpsc::Receiver<(Swap, Answer)>, writer: AnyPool, poin
 }
 
 async fn apply_group(writer: &AnyPool, pointers: &Pointers, group: Vec<(Swap, Answer)>) {
-    let outcome = apply_together(writer, &group).await;
-    match outcome {
+    // A fault in one group is not the end of the queue; how far it came nobody can say.
+    let outcome = AssertUnwindSafe(apply_together(writer, &group)).catch_unwind().await;
+    match outcome.unwrap_or_else(|_| Err(commit_unknown("a fault of the server"))) {
         Ok(verdicts) => {
             for ((swap, answer), verdict) in group.into_iter().zip(verdicts) {
                 remember(pointers, &swap, &verdict);
@@ -179,12 +183,16 @@ async fn apply_group(writer: &AnyPool, pointers: &Pointers, group: Vec<(Swap, An
 }
 
 async fn apply_together(writer: &AnyPool, group: &[(Swap, Answer)]) -> Result<Vec<Verdict>> {
+    failpoint::at("swap.begin")?;
     let mut transaction = begin(writer).await?;
     let mut verdicts = Vec::with_capacity(group.len());
     for (swap, _) in group {
         verdicts.push(apply_one(&mut transaction, swap).await?);
     }
+    failpoint::at("swap.applied")?;
     transaction.commit().await.map_err(commit_failed)?;
+    // From here on a failure is an answer that was lost.
+    failpoint::at("swap.committed").map_err(commit_unknown)?;
     Ok(verdicts)
 }
 
@@ -212,6 +220,10 @@ fn commit_failed(error: sqlx::Error) -> Error {
     if full {
         return Error::new(Kind::Unavailable, "The catalog's disk is full; nothing was changed").because(error);
     }
+    commit_unknown(error)
+}
+
+fn commit_unknown(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::new(
         Kind::CommitUnknown,
         "The catalog's database failed while committing: the change may or may not be there",

@@ -115,3 +115,42 @@ pub fn commits_per_second(address: SocketAddr, prefix: &str, writers: usize, sec
     let count = done.load(Ordering::Relaxed) as f64;
     count / started.elapsed().as_secs_f64()
 }
+
+/// Pushes a body so many times over so many connections.
+pub fn push(address: SocketAddr, path: &str, body: &[u8], connections: usize, count: usize) {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let request = [head.as_bytes(), body].concat();
+    let left = AtomicU64::new(count as u64);
+    std::thread::scope(|scope| {
+        for _ in 0..connections {
+            scope.spawn(|| {
+                let mut connection = Connection::open(address);
+                let take = |left: u64| left.checked_sub(1);
+                while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+                    assert_eq!(connection.exchange(&request), 200);
+                }
+            });
+        }
+    });
+}
+
+/// What a server gets done per CPU-second of its own.
+pub fn served_per_cpu_second(pid: u32, work: impl FnOnce() -> f64) -> f64 {
+    let before = cpu_seconds(pid);
+    work() / (cpu_seconds(pid) - before)
+}
+
+/// How often this thread does a thing per CPU-second, over at least so many seconds.
+pub fn own_cpu_rate(work: impl Fn(), seconds: f64) -> f64 {
+    let own = std::process::id();
+    let (started, before) = (Instant::now(), cpu_seconds(own));
+    let mut count = 0.0;
+    while started.elapsed().as_secs_f64() < seconds {
+        work();
+        count += 1.0;
+    }
+    count / (cpu_seconds(own) - before)
+}

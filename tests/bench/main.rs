@@ -14,6 +14,7 @@
 
 mod load;
 mod process;
+mod rows;
 
 use std::time::Instant;
 
@@ -26,7 +27,9 @@ fn main() {
         return process::serve_bare(&arguments[at + 1]);
     }
     let filter = arguments.iter().skip(1).find(|argument| !argument.starts_with("--")).cloned().unwrap_or_default();
-    for (name, run) in [("start", start as fn()), ("load_table", load_table), ("commits", commits)] {
+    for (name, run) in
+        [("start", start as fn()), ("load_table", load_table), ("commits", commits), ("ndjson", rows::ndjson)]
+    {
         if name.contains(&filter) {
             run();
         }

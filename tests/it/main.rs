@@ -9,6 +9,8 @@
 
 mod catalog;
 mod databases;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod ingest;
 mod kit;
 mod operations;

@@ -15,6 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("names", &[]),
     ("clock", &[]),
     ("limits", &[]),
+    ("failpoint", &[]),
     ("store", &[]),
     ("lake", &[]),
     ("snapshot", &["lake"]),
@@ -27,10 +28,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("app", &["http", "ingest", "maintenance", "catalog", "store", "lake", "config", "telemetry"]),
     ("demo", &["catalog"]),
     ("cli", &["app", "demo", "http", "catalog", "config", "telemetry", "lake"]),
-    ("main", &["cli"]),
+    ("main", &["cli", "failpoint"]),
 ];
 
-const EVERYBODYS: &[&str] = &["error", "names", "clock", "limits"];
+const EVERYBODYS: &[&str] = &["error", "names", "clock", "limits", "failpoint"];
 
 /// Words and the only room that may say them.
 const WORDS: &[(&str, &str)] = &[

@@ -1,0 +1,166 @@
+//! At every step of every change the process dies, fails, panics, or loses its client. Afterwards, in a process that was
+//! started again, every table loads, everything acknowledged is there exactly once, nothing refused is there, transactions
+//! are whole, and no file that a snapshot names is missing.
+//!
+//! Built only with the feature `failpoints`: `cargo test --features failpoints failpoints`.
+
+mod process;
+mod world;
+
+use std::collections::BTreeSet;
+
+use world::{Operation, Request, World};
+
+/// Operations and the steps that each passes; a number counts the times before that the step is left alone.
+fn cases() -> Vec<(Operation, &'static str, usize)> {
+    use Operation::{Append, AppendToNew, Commit, Create, Purge, Transaction};
+    let mut cases = Vec::new();
+    let mut add = |operation, steps: &[&'static str], times: usize| {
+        for step in steps {
+            cases.extend((0..times).map(|before| (operation, *step, before)));
+        }
+    };
+    let put = ["lake.create", "lake.written", "lake.created"];
+    let swap = ["swap.begin", "swap.applied", "swap.committed"];
+    let flush = ["ingest.encoded", "ingest.uploaded", "append.prepared", "append.put", "append.swapped"];
+    add(Append, &["ingest.created", "ingest.decoded"], 1);
+    add(Append, &flush, 1);
+    // Two data files, a manifest, a list, the metadata.
+    add(Append, &put, 5);
+    add(Append, &swap, 1);
+    add(Append, &["ingest.flushed"], 1);
+    add(AppendToNew, &["create.put", "create.swapped", "ingest.created", "ingest.decoded", "append.put"], 1);
+    add(AppendToNew, &swap, 2);
+    add(Commit, &["commit.planned", "commit.put", "commit.swapped"], 1);
+    add(Commit, &put, 1);
+    add(Commit, &swap, 1);
+    add(Transaction, &put, 3);
+    add(Transaction, &["commit.planned", "commit.put", "commit.swapped"], 1);
+    add(Transaction, &swap, 1);
+    add(Create, &["create.put", "create.swapped"], 1);
+    add(Create, &put, 1);
+    add(Create, &swap, 1);
+    add(Purge, &swap, 1);
+    cases
+}
+
+fn armed(step: &str, before: usize, action: &str) -> String {
+    if before == 0 { format!("{step}=1*{action}") } else { format!("{step}={before}*off->1*{action}") }
+}
+
+#[test]
+fn every_step_has_a_case() {
+    let mut tried: BTreeSet<&str> = cases().into_iter().map(|(_, step, _)| step).collect();
+    // Two of their own below.
+    tried.extend(["gc.begin", "gc.deleted"]);
+    assert_eq!(tried, floeberg::failpoint::STEPS.iter().copied().collect());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_at_any_step_loses_nothing_and_doubles_nothing() {
+    let mut world = World::new().await;
+    for (operation, step, before) in cases() {
+        let what = format!("{operation:?} killed at {step}, {before} times before");
+        world.prepare(operation).await;
+        let mut server = world.start(&armed(step, before, "return(kill)"));
+        let Request { method, path, body } = world.request(operation);
+        let answer = server.send(method, &path, body.as_ref()).await;
+        assert!(answer.is_none(), "{what}: {answer:?}");
+        assert!(server.was_killed(), "{what}: the process did not come to this step");
+        let server = world.start("");
+        world.check(&server, &what).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_at_any_step_is_said_and_leaves_nothing_behind() {
+    let mut world = World::new().await;
+    for (operation, step, before) in cases() {
+        let what = format!("{operation:?} failing at {step}, {before} times before");
+        world.prepare(operation).await;
+        let server = world.start(&armed(step, before, "return"));
+        let Request { method, path, body } = world.request(operation);
+        let (status, answer) = server.send(method, &path, body.as_ref()).await.expect("an answer");
+        let harmless = step.ends_with("swapped") || step == "ingest.flushed" || step == "ingest.uploaded";
+        match (status, step) {
+            (200 | 204, _) if harmless => world.acknowledged(operation),
+            (500, "swap.committed") => {
+                let told = answer["state"] == "unknown" || answer["error"]["type"] == "CommitStateUnknownException";
+                assert!(told || operation == Operation::Create || operation == Operation::Purge, "{what}: {answer}");
+            }
+            (503, _) if !harmless && step != "swap.committed" => world.refused(operation),
+            _ => panic!("{what}: {status} {answer}"),
+        }
+        let named = world.check(&server, &what).await;
+        world.check_no_leftovers(&named, &what).await;
+        drop(server);
+        let server = world.start("");
+        world.check(&server, &format!("{what}, started again")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_at_any_step_costs_one_request() {
+    let mut world = World::new().await;
+    for (operation, step, before) in cases() {
+        let what = format!("{operation:?} panicking at {step}, {before} times before");
+        world.prepare(operation).await;
+        let server = world.start(&armed(step, before, "panic"));
+        let Request { method, path, body } = world.request(operation);
+        let (status, answer) = server.send(method, &path, body.as_ref()).await.expect("an answer");
+        assert!(status == 500, "{what}: {status} {answer}");
+        world.check(&server, &what).await;
+        // Queues, turns and groups go on.
+        let Request { method, path, body } = world.request(operation_after(operation));
+        let (status, answer) = server.send(method, &path, body.as_ref()).await.expect("an answer");
+        assert!(status == 200 || status == 204, "{what}, the next one: {status} {answer}");
+        world.acknowledged(operation_after(operation));
+        world.check(&server, &what).await;
+    }
+}
+
+fn operation_after(operation: Operation) -> Operation {
+    if operation == Operation::Purge { Operation::Append } else { operation }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_at_any_step_cancels_nothing() {
+    let mut world = World::new().await;
+    for (operation, step, before) in cases() {
+        let what = format!("{operation:?}, its client gone at {step}, {before} times before");
+        world.prepare(operation).await;
+        let server = world.start(&armed(step, before, "sleep(120)"));
+        let Request { method, path, body } = world.request(operation);
+        server.send_and_leave(method, &path, body.as_ref());
+        // All steps lie after the body was read: the work is done although nobody waits.
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        world.acknowledged(operation);
+        let named = world.check(&server, &what).await;
+        world.check_no_leftovers(&named, &what).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_that_is_killed_goes_on() {
+    let mut world = World::new().await;
+    for (step, action) in
+        [("gc.begin", "return(kill)"), ("gc.deleted", "return(kill)"), ("gc.deleted", "return"), ("gc.begin", "return")]
+    {
+        let what = format!("{step}={action}");
+        world.prepare(Operation::Purge).await;
+        // The first round is that of the start.
+        let mut server = world.start(&armed(step, usize::from(step == "gc.begin"), action));
+        let Request { method, path, body } = world.request(Operation::Purge);
+        let answer = server.send(method, &path, body.as_ref()).await;
+        if action == "return(kill)" {
+            assert!(server.was_killed(), "{what}: the process did not come to this step");
+        }
+        if answer.is_some_and(|(status, _)| status == 204) {
+            world.acknowledged(Operation::Purge);
+        }
+        drop(server);
+        let server = world.start("");
+        let named = world.check(&server, &what).await;
+        world.check_no_leftovers(&named, &what).await;
+    }
+}
