@@ -32,6 +32,9 @@ impl Namespace {
         for level in levels {
             check_name("Namespace level", level.as_ref())?;
         }
+        if let [only] = levels {
+            return Ok(Self { path: only.as_ref().into() });
+        }
         let joined: Vec<&str> = levels.iter().map(AsRef::as_ref).collect();
         Ok(Self { path: joined.join("\u{1f}").into() })
     }

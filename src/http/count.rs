@@ -3,12 +3,13 @@
 //! Every request is counted by method, route and status. The handles of each combination are made once and kept: making
 //! them is dearer than a small request.
 
-use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::extract::MatchedPath;
 use http::Method;
+use indexmap::{Equivalent, IndexMap};
 use metrics::{Counter, Histogram, SharedString};
 
 /// Combinations kept; routes, methods and statuses are few, so this is never reached.
@@ -16,13 +17,39 @@ const HANDLES_MAX: usize = 10_000;
 
 /// The handles made so far. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Requests(Arc<RwLock<HashMap<Key, Handles>>>);
+pub(super) struct Requests(Arc<RwLock<IndexMap<Key, Handles>>>);
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq)]
 struct Key {
     method: &'static str,
-    route: Option<Arc<str>>,
+    route: String,
     status: u16,
+}
+
+/// A key as it is looked for, without a copy of the route.
+#[derive(Debug, Clone, Copy, Hash)]
+struct Sought<'a> {
+    method: &'static str,
+    route: &'a str,
+    status: u16,
+}
+
+impl Key {
+    fn sought(&self) -> Sought<'_> {
+        Sought { method: self.method, route: &self.route, status: self.status }
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.sought().hash(state);
+    }
+}
+
+impl Equivalent<Key> for Sought<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        (self.method, self.route, self.status) == (key.method, key.route.as_str(), key.status)
+    }
 }
 
 #[derive(Clone)]
@@ -40,15 +67,17 @@ impl std::fmt::Debug for Handles {
 impl Requests {
     /// Counts a request that was answered.
     pub(super) fn count(&self, method: &Method, route: Option<&MatchedPath>, status: u16, took: Duration) {
-        let key = Key { method: label(method), route: route.map(|route| route.as_str().into()), status };
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        let handles = known.unwrap_or_else(|| self.make(key));
+        let route = route.map_or("none", MatchedPath::as_str);
+        let sought = Sought { method: label(method), route, status };
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&sought).cloned();
+        let handles = known.unwrap_or_else(|| self.make(sought));
         handles.count.increment(1);
         handles.seconds.record(took.as_secs_f64());
     }
 
-    fn make(&self, key: Key) -> Handles {
-        let route: SharedString = key.route.as_deref().unwrap_or("none").to_owned().into();
+    fn make(&self, sought: Sought<'_>) -> Handles {
+        let key = Key { method: sought.method, route: sought.route.to_owned(), status: sought.status };
+        let route: SharedString = key.route.clone().into();
         let labels =
             [("method", key.method.into()), ("route", route.clone()), ("status", key.status.to_string().into())];
         let handles = Handles {

@@ -3,6 +3,7 @@
 //! Names are read from the *raw* path: a namespace's levels are split at `%1F` before they are decoded, so that a level
 //! may hold any character, and `+` is a space because Java writes it so (a plus sign arrives as `%2B`).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -69,22 +70,37 @@ impl<S: Sync> FromRequestParts<S> for IngestPath {
 
 /// The raw text of a path segment, found by its place in the route.
 fn raw<'a>(parts: &'a Parts, name: &str) -> Result<&'a str> {
-    let route = parts.extensions.get::<MatchedPath>();
-    let place = route.and_then(|route| route.as_str().split('/').position(|segment| segment == name));
-    let segment = place.and_then(|place| parts.uri.path().split('/').nth(place));
-    segment.ok_or_else(|| Error::internal(format!("Route without {name}")))
+    let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    // Bytes, not characters: this runs for every request.
+    let segments = |path: &'a str| path.as_bytes().split(|byte| *byte == b'/');
+    let mut pairs = segments(route).zip(segments(parts.uri.path()));
+    let segment = pairs.find_map(|(pattern, segment)| (pattern == name.as_bytes()).then_some(segment));
+    segment
+        .and_then(|segment| std::str::from_utf8(segment).ok())
+        .ok_or_else(|| Error::internal(format!("Route without {name}")))
 }
 
 fn namespace_of(segment: &str) -> Result<Namespace> {
+    if is_plain(segment) {
+        return Namespace::new(&[segment]);
+    }
     let separated = segment.replace("%1f", "%1F");
-    let levels = separated.split("%1F").map(decode).collect::<Result<Vec<String>>>()?;
+    let levels = separated.split("%1F").map(decode).collect::<Result<Vec<_>>>()?;
     Namespace::new(&levels)
 }
 
-fn decode(segment: &str) -> Result<String> {
+/// Whether a segment stands for itself, as nearly all do.
+fn is_plain(segment: &str) -> bool {
+    !segment.bytes().any(|byte| matches!(byte, b'%' | b'+'))
+}
+
+fn decode(segment: &str) -> Result<Cow<'_, str>> {
+    if is_plain(segment) {
+        return Ok(Cow::Borrowed(segment));
+    }
     let spaced = segment.replace('+', " ");
-    let text = percent_decode_str(&spaced).decode_utf8();
-    text.map(Into::into).map_err(|_| Error::malformed(format!("Path segment {segment:?} is not UTF-8 when decoded")))
+    let text = percent_decode_str(&spaced).decode_utf8().map(Cow::into_owned);
+    text.map(Cow::Owned).map_err(|_| Error::malformed(format!("Path segment {segment:?} is not UTF-8 when decoded")))
 }
 
 /// The query parameters, decoded; the first of each name counts.

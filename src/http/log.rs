@@ -1,19 +1,28 @@
-//! One layer around every request: its id, its log line, its metrics, and the body of its error.
+//! One layer around every request: its id, its log line, its metrics, and the body of its error. It also stops a panic,
+//! which is a fault of ours in one request: the others go on.
 //!
 //! An error is logged here and nowhere else: what was the client's doing at `info`, what was ours at `error` with every
 //! cause. A request that changed something is logged at `info`, one that only looked at `debug`.
 
+use std::any::Any;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::extract::{MatchedPath, Request};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Method};
+use tower::{Layer, Service};
 use tracing::Instrument;
 
 use super::count::Requests;
 use super::error::{Failure, Grammar, render};
 use crate::clock;
+use crate::error::Error;
 
 /// The header that names a request in answers and logs.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -21,29 +30,89 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// The longest request id that is taken over from a client.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// Wraps a request. What a reading request does inside is logged without its id: a span for each would cost more than
-/// the request.
-pub(super) async fn around(State(requests): State<Requests>, request: Request, next: Next) -> Response {
-    let id = request_id(&request);
+/// Puts the layer around a service. One layer of our own, because each that a router gets costs every request a box.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Around {
+    requests: Requests,
+}
+
+/// A service with the layer around it.
+#[derive(Debug, Clone)]
+pub(super) struct Logged<S> {
+    inner: S,
+    requests: Requests,
+}
+
+impl<S> Layer<S> for Around {
+    type Service = Logged<S>;
+
+    fn layer(&self, inner: S) -> Logged<S> {
+        Logged { inner, requests: self.requests.clone() }
+    }
+}
+
+impl<S> Service<Request> for Logged<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let asked = Asked {
+            id: request_id(&request),
+            uri: request.uri().clone(),
+            method: request.method().clone(),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+        };
+        Box::pin(around(asked, self.inner.call(request), self.requests.clone()))
+    }
+}
+
+/// What is known of a request before it is answered.
+struct Asked {
+    id: HeaderValue,
+    uri: http::Uri,
+    method: Method,
+    route: Option<MatchedPath>,
+}
+
+/// What a reading request does inside is logged without its id: a span for each would cost more than the request.
+async fn around(
+    asked: Asked,
+    answer: impl Future<Output = Result<Response, Infallible>>,
+    requests: Requests,
+) -> Result<Response, Infallible> {
     let started = clock::tick();
-    let uri = request.uri().clone();
-    let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = if reads(&method) {
-        next.run(request).await
+    let answer = AssertUnwindSafe(answer).catch_unwind();
+    let answer = if reads(&asked.method) {
+        answer.await
     } else {
-        let span = tracing::info_span!("request", request_id = text_of(&id));
-        next.run(request).instrument(span).await
+        answer.instrument(tracing::info_span!("request", request_id = text_of(&asked.id))).await
     };
+    let mut response = answer.unwrap_or_else(|cause| Ok(panicked(cause)))?;
     let failure = response.extensions_mut().remove::<Failure>();
     if let Some(failure) = &failure {
-        render(&mut response, failure, Grammar::of(uri.path()));
+        render(&mut response, failure, Grammar::of(asked.uri.path()));
     }
+    let Asked { id, uri, method, route } = asked;
     let done = Done { method: &method, path: uri.path(), status: response.status().as_u16(), took: started.elapsed() };
     done.log(&id, failure.as_ref());
     requests.count(&method, route.as_ref(), done.status, done.took);
     response.headers_mut().insert(REQUEST_ID, id);
-    response
+    Ok(response)
+}
+
+fn panicked(cause: Box<dyn Any + Send>) -> Response {
+    let text = cause.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| cause.downcast_ref::<String>().cloned()).unwrap_or_default();
+    Failure::from(Error::internal(format!("A handler panicked: {text}"))).into_response()
 }
 
 fn reads(method: &Method) -> bool {
@@ -89,6 +158,7 @@ fn request_id(request: &Request) -> HeaderValue {
     let usable = sent.filter(|id| id.len() <= REQUEST_ID_BYTES_MAX && id.to_str().is_ok_and(|id| !id.is_empty()));
     match usable {
         Some(id) => id.clone(),
-        None => HeaderValue::from_str(&clock::new_uuid()).unwrap_or_else(|_| HeaderValue::from_static("none")),
+        None => HeaderValue::from_maybe_shared(Bytes::from(clock::new_uuid()))
+            .unwrap_or_else(|_| HeaderValue::from_static("none")),
     }
 }

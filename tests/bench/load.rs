@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::process::post;
 
+/// How often what is compared takes its turn.
+const ROUNDS: usize = 9;
+
 /// One connection that is kept.
 struct Connection {
     stream: TcpStream,
@@ -57,14 +60,37 @@ fn cpu_seconds(pid: u32) -> f64 {
     (ticks(11) + ticks(12)) / 100.0
 }
 
-/// Requests that a server answers per CPU-second of its own.
-pub fn per_cpu_second(address: SocketAddr, pid: u32, path: &str, connections: usize, seconds: f64) -> f64 {
-    let request = get(path);
-    run(address, &request, connections, Duration::from_millis(500), u64::MAX);
-    let before = cpu_seconds(pid);
-    let count = run(address, &request, connections, Duration::from_secs_f64(seconds), u64::MAX);
-    let count = count as f64;
-    count / (cpu_seconds(pid) - before)
+/// What is asked of which server.
+pub struct Asked<'a> {
+    pub address: SocketAddr,
+    pub pid: u32,
+    pub path: &'a str,
+}
+
+impl Asked<'_> {
+    /// Requests that the server answers per CPU-second of its own.
+    fn per_cpu_second(&self, connections: usize, seconds: f64) -> f64 {
+        let before = cpu_seconds(self.pid);
+        let count = run(self.address, &get(self.path), connections, Duration::from_secs_f64(seconds), u64::MAX);
+        count as f64 / (cpu_seconds(self.pid) - before)
+    }
+}
+
+/// Requests per CPU-second of several servers, by turns, so that what else the machine does meets all alike: the median
+/// of each, and of each one's ratio to the first.
+pub fn by_turns(asked: &[Asked<'_>], connections: usize) -> Vec<(f64, f64)> {
+    let round = |seconds| asked.iter().map(|one| one.per_cpu_second(connections, seconds)).collect::<Vec<f64>>();
+    round(0.5);
+    let rounds: Vec<Vec<f64>> = (0..ROUNDS).map(|_| round(1.0)).collect();
+    let of = |index: usize, to: &dyn Fn(&Vec<f64>) -> f64| median(rounds.iter().map(|round| round[index] / to(round)));
+    (0..asked.len()).map(|index| (of(index, &|_| 1.0), of(index, &|round| round[0]))).collect()
+}
+
+/// The middle one of some numbers.
+pub fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = numbers.collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
 }
 
 /// Sends so many requests.

@@ -18,6 +18,7 @@ mod rows;
 
 use std::time::Instant;
 
+use load::Asked;
 use process::{Bare, Server};
 use serde_json::json;
 
@@ -61,15 +62,19 @@ fn load_table() {
         let path = format!("/v1/namespaces/ns/tables/{name}");
         let body = server.get(&path);
         let bare = Bare::start(&body);
-        let plain = load::per_cpu_second(bare.address(), bare.pid(), "/", 16, 4.0);
-        let loaded = load::per_cpu_second(server.address(), server.pid(), &path, 16, 4.0);
+        let of = |path| Asked { address: server.address(), pid: server.pid(), path };
+        let asked = [
+            Asked { address: bare.address(), pid: bare.pid(), path: "/" },
+            of(&path),
+            of("/v1/namespaces/ns/tables/none"),
+        ];
+        let found = load::by_turns(&asked, 16);
+        let [(plain, _), (loaded, ratio), (missed, _)] = found[..] else { return };
         println!(
-            "loadTable {name:<5} {:>8} B  {loaded:>9.0}/CPU-s  bare {plain:>9.0}/CPU-s  ratio {:.2}   (goal >= 0.60)",
+            "loadTable {name:<5} {:>8} B  {loaded:>9.0}/CPU-s  bare {plain:>9.0}/CPU-s  ratio {ratio:.2}   (goal >= 0.60)",
             body.len(),
-            loaded / plain
         );
         if snapshots == 0 {
-            let missed = load::per_cpu_second(server.address(), server.pid(), "/v1/namespaces/ns/tables/none", 16, 4.0);
             println!(
                 "loadTable miss              {missed:>9.0}/CPU-s  against a hit {:.2}   (goal >= 1.00)",
                 missed / loaded

@@ -2,6 +2,7 @@
 
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow_json::ReaderBuilder;
 use arrow_schema::SchemaRef;
@@ -52,7 +53,7 @@ pub fn ndjson() {
 fn schema_of_any_file(folder: &Path) -> SchemaRef {
     let file = find(folder).expect("a data file");
     let file = std::fs::File::open(file).expect("a data file");
-    ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").schema().clone()
+    Arc::clone(ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").schema())
 }
 
 fn find(folder: &Path) -> Option<PathBuf> {
@@ -63,11 +64,11 @@ fn find(folder: &Path) -> Option<PathBuf> {
 /// arrow-json's tape decoder into a Parquet writer.
 fn loop_in_memory(body: &[u8], schema: &SchemaRef) {
     let mut decoder =
-        ReaderBuilder::new(schema.clone()).with_batch_size(BATCH_ROWS).build_decoder().expect("a decoder");
+        ReaderBuilder::new(Arc::clone(schema)).with_batch_size(BATCH_ROWS).build_decoder().expect("a decoder");
     let level = ZstdLevel::try_new(1).expect("a level");
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
     let out = Cursor::new(Vec::new());
-    let mut writer = ArrowWriter::try_new(out, schema.clone(), Some(properties)).expect("a writer");
+    let mut writer = ArrowWriter::try_new(out, Arc::clone(schema), Some(properties)).expect("a writer");
     let mut rest = body;
     loop {
         let read = decoder.decode(rest).expect("JSON");

@@ -1,10 +1,13 @@
 //! Tables: operations 9 to 12, 14, 16 and 24 of the REST specification.
 
+use std::convert::Infallible;
+
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::response::Response;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::wire::{
@@ -65,11 +68,11 @@ pub(crate) async fn list_tables(
 pub(crate) async fn create_table(
     State(api): State<Api>,
     NamespacePath(namespace): NamespacePath,
-    headers: HeaderMap,
+    accepted: Accepted,
     JsonBody(request): JsonBody<CreateTableRequest>,
 ) -> Result<Response, Failure> {
     let loaded = api.catalog.create_table(request.parse(namespace)?).await?;
-    Ok(answer(&loaded, Snapshots::All, &headers))
+    Ok(answer(&loaded, Snapshots::All, &accepted))
 }
 
 /// A table's metadata.
@@ -94,7 +97,7 @@ pub(crate) async fn load_table(
     State(api): State<Api>,
     TablePath(name): TablePath,
     query: Query,
-    headers: HeaderMap,
+    accepted: Accepted,
 ) -> Result<Response, Failure> {
     let snapshots = match query.get("snapshots").unwrap_or("all").to_ascii_lowercase().as_str() {
         "all" | "" => Snapshots::All,
@@ -103,13 +106,13 @@ pub(crate) async fn load_table(
     };
     let loaded = api.catalog.load_table(&name).await?;
     let etag = loaded.etag(snapshots);
-    if headers.get_all(IF_NONE_MATCH).iter().any(|sent| matches_etag(sent, etag)) {
+    if accepted.has(etag) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         set_etag(&mut response, etag);
         return Ok(response);
     }
-    Ok(answer(&loaded, snapshots, &headers))
+    Ok(answer(&loaded, snapshots, &accepted))
 }
 
 /// Whether a table exists.
@@ -172,11 +175,11 @@ pub(crate) async fn drop_table(
 pub(crate) async fn register_table(
     State(api): State<Api>,
     NamespacePath(namespace): NamespacePath,
-    headers: HeaderMap,
+    accepted: Accepted,
     JsonBody(request): JsonBody<RegisterTableRequest>,
 ) -> Result<Response, Failure> {
     let loaded = api.catalog.register_table(request.parse(namespace)?).await?;
-    Ok(answer(&loaded, Snapshots::All, &headers))
+    Ok(answer(&loaded, Snapshots::All, &accepted))
 }
 
 /// Gives a table another name, also in another namespace.
@@ -200,9 +203,9 @@ pub(crate) async fn rename_table(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn answer(loaded: &Loaded, snapshots: Snapshots, headers: &HeaderMap) -> Response {
+fn answer(loaded: &Loaded, snapshots: Snapshots, accepted: &Accepted) -> Response {
     let body = loaded.body(snapshots);
-    let gzip = if accepts_gzip(headers) { body.gzip() } else { None };
+    let gzip = if accepted.gzip { body.gzip() } else { None };
     let compressed = gzip.is_some();
     let mut response = Response::new(Body::from(gzip.unwrap_or_else(|| body.plain())));
     let fields = response.headers_mut();
@@ -222,6 +225,28 @@ fn answer(loaded: &Loaded, snapshots: Snapshots, headers: &HeaderMap) -> Respons
 pub(super) fn set_etag(response: &mut Response, etag: &str) {
     if let Ok(etag) = HeaderValue::from_str(etag) {
         response.headers_mut().insert(ETAG, etag);
+    }
+}
+
+/// What a client says it can take, and what it has.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    gzip: bool,
+    tags: Vec<HeaderValue>,
+}
+
+impl Accepted {
+    fn has(&self, etag: &str) -> bool {
+        self.tags.iter().any(|sent| matches_etag(sent, etag))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Accepted {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> std::result::Result<Self, Infallible> {
+        let tags = parts.headers.get_all(IF_NONE_MATCH).iter().cloned().collect();
+        Ok(Self { gzip: accepts_gzip(&parts.headers), tags })
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use floeberg::snapshot::paths::{files_of, manifests_of};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -290,6 +290,11 @@ fn rows(metadata: &Value) -> Vec<i64> {
 
 fn walk(folder: &Path, files: &mut BTreeSet<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
-        if entry.path().is_dir() { walk(&entry.path(), files) } else { drop(files.insert(entry.path())) }
+        let path = entry.path();
+        if path.is_dir() {
+            walk(&path, files);
+        } else {
+            files.insert(path);
+        }
     }
 }
