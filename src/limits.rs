@@ -81,8 +81,12 @@ pub const STORE_READERS: u32 = 4;
 /// File operations of one warehouse under way at once.
 pub const LAKE_CONCURRENCY: usize = 64;
 
-/// Earlier metadata files of a table that the database remembers, to go back to.
-pub const METADATA_FILES_KEPT: i64 = 100;
+/// Characters of the list of earlier metadata files that a table's row holds, to go back to: some twenty, and the row
+/// stays within one page of the database.
+pub const EARLIER_METADATA_CHARS: i64 = 3_000;
+
+/// Milliseconds between two tries to open the database again after a commit of it failed.
+pub const STORE_REOPEN_MS: u64 = 200;
 
 /// Bytes of one manifest or manifest list. Iceberg's writers aim at 8 MiB.
 pub const MANIFEST_BYTES_MAX: u64 = 256 << 20;

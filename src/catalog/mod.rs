@@ -11,7 +11,7 @@
 //! 5. compare and swap the pointer in one SQL transaction (`store/swap.rs`);
 //! 6. leave, answer.
 //!
-//! From step 4 on the work runs in a task of its own: a client that goes away cancels nothing. A swap that lost is tried
+//! A client that goes away cancels nothing: what is left of the work becomes a task of its own. A swap that lost is tried
 //! again while the requirements still hold. A swap whose outcome is unknown deletes nothing and is never called a failure.
 
 pub mod append;
@@ -30,8 +30,13 @@ pub mod reports;
 mod sequencer;
 mod tables;
 
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use futures::FutureExt;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -110,12 +115,39 @@ impl Catalog {
     }
 }
 
-/// Runs `work` to its end whether or not the caller waits for it.
+/// Runs `work` to its end whether or not the caller waits for it. A caller that does wait runs it itself; only when it
+/// goes away does what is left become a task of its own.
 async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    let done = tokio::spawn(work).await;
-    done.map_err(|error| {
-        Error::new(Kind::CommitUnknown, "The commit was cut off by a fault of the server").because(error)
-    })?
+    let caught = AssertUnwindSafe(work).catch_unwind();
+    Detached(Some(Box::pin(caught))).await.unwrap_or_else(|cause| {
+        let text = cause.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| cause.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(Error::new(Kind::CommitUnknown, "The commit was cut off by a fault of the server").because(text))
+    })
+}
+
+/// A future that goes on when it is dropped.
+struct Detached<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
+
+impl<F: Future<Output: Send> + Send + 'static> Future for Detached<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let Some(work) = &mut self.0 else { return Poll::Pending };
+        let polled = work.as_mut().poll(context);
+        if polled.is_ready() {
+            self.0 = None;
+        }
+        polled
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Drop for Detached<F> {
+    fn drop(&mut self) {
+        if let (Some(work), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            drop(runtime.spawn(work));
+        }
+    }
 }
 
 /// What a client is told of a swap that was refused for good.

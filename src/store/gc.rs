@@ -3,7 +3,7 @@
 //! Rows enter in the transaction that makes a thing unreachable and leave after it is gone, so a kill in between only
 //! repeats a deletion. The one exception is [`Store::doom_files`]: files of an attempt that certainly did not commit.
 
-use sqlx::{Any, Transaction};
+use sqlx::AnyConnection;
 
 use super::swap::Swap;
 use super::tables::TableRow;
@@ -45,7 +45,7 @@ impl Store {
         }
         let mut transaction = self.write().await?;
         enqueue_files(&mut transaction, warehouse, locations, self.clock.now_ms()).await?;
-        transaction.commit().await.map_err(unavailable)
+        transaction.commit().await
     }
 
     /// The entries of a warehouse that are due, oldest first, at most `most`.
@@ -93,7 +93,7 @@ impl Store {
                 .await
                 .map_err(unavailable)?;
         }
-        transaction.commit().await.map_err(unavailable)
+        transaction.commit().await
     }
 
     /// Puts an entry off that failed.
@@ -105,7 +105,7 @@ impl Store {
             .execute(&mut *transaction)
             .await
             .map_err(unavailable)?;
-        transaction.commit().await.map_err(unavailable)
+        transaction.commit().await
     }
 
     /// How many entries wait.
@@ -121,7 +121,7 @@ impl Store {
 
 /// Queues single objects inside a transaction.
 pub(super) async fn enqueue_files(
-    transaction: &mut Transaction<'static, Any>,
+    transaction: &mut AnyConnection,
     warehouse: &WarehouseName,
     locations: &[String],
     now_ms: i64,
@@ -135,7 +135,7 @@ pub(super) async fn enqueue_files(
         .bind(warehouse.as_str())
         .bind(location.as_str())
         .bind(now_ms)
-        .execute(&mut **transaction)
+        .execute(&mut *transaction)
         .await
         .map_err(unavailable)?;
     }
@@ -144,7 +144,7 @@ pub(super) async fn enqueue_files(
 
 /// Queues everything reachable from a table that goes.
 pub(super) async fn enqueue_purge(
-    transaction: &mut Transaction<'static, Any>,
+    transaction: &mut AnyConnection,
     swap: &Swap,
     row: &TableRow,
     keep_data: bool,
@@ -159,7 +159,7 @@ pub(super) async fn enqueue_purge(
     .bind(&*row.id)
     .bind(i64::from(keep_data))
     .bind(swap.now_ms)
-    .execute(&mut **transaction)
+    .execute(&mut *transaction)
     .await
     .map_err(unavailable)?;
     Ok(())

@@ -21,7 +21,8 @@ use std::path::Path;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyPool, Executor, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Transaction};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
@@ -41,7 +42,39 @@ pub struct Store {
     writer: AnyPool,
     pointers: std::sync::Arc<Pointers>,
     swaps: SwapQueue,
+    writing: Writing,
     clock: Clock,
+}
+
+/// Whose turn it is to write: waiting here is fair and ends at once, waiting for SQLite's own lock is neither.
+type Writing = std::sync::Arc<Mutex<()>>;
+
+/// A transaction that holds the write lock; dropped before its commit, nothing of it happened.
+#[derive(Debug)]
+pub struct WriteTransaction {
+    transaction: Transaction<'static, Any>,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl WriteTransaction {
+    /// Makes it durable.
+    pub async fn commit(self) -> Result<()> {
+        self.transaction.commit().await.map_err(unavailable)
+    }
+}
+
+impl std::ops::Deref for WriteTransaction {
+    type Target = AnyConnection;
+
+    fn deref(&self) -> &AnyConnection {
+        &self.transaction
+    }
+}
+
+impl std::ops::DerefMut for WriteTransaction {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        &mut self.transaction
+    }
 }
 
 impl Store {
@@ -66,8 +99,9 @@ impl Store {
         })?;
         let readers = pool(limits::STORE_READERS).connect(&url).await.map_err(failed)?;
         let pointers = std::sync::Arc::new(Pointers::default());
-        let swaps = SwapQueue::start(writer.clone(), std::sync::Arc::clone(&pointers));
-        Ok(Self { readers, writer, pointers, swaps, clock })
+        let writing = Writing::default();
+        let swaps = SwapQueue::start(url, std::sync::Arc::clone(&writing), std::sync::Arc::clone(&pointers)).await?;
+        Ok(Self { readers, writer, pointers, swaps, writing, clock })
     }
 
     /// A connection to read with.
@@ -76,19 +110,24 @@ impl Store {
     }
 
     /// A transaction that holds the write lock.
-    pub async fn write(&self) -> Result<Transaction<'static, Any>> {
-        begin(&self.writer).await
+    pub async fn write(&self) -> Result<WriteTransaction> {
+        let turn = std::sync::Arc::clone(&self.writing).lock_owned().await;
+        let transaction = self.writer.begin_with(BEGIN).await.map_err(unavailable)?;
+        Ok(WriteTransaction { transaction, _turn: turn })
     }
 
     /// Waits for the swaps under way, then closes every connection.
     pub async fn close(&self) {
-        self.swaps.drain().await;
+        self.swaps.stop().await;
         self.readers.close().await;
         self.writer.close().await;
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, and was read again since a commit failed.
     pub async fn ping(&self) -> Result<()> {
+        if !self.swaps.is_trusted() {
+            return Err(Error::new(Kind::Unavailable, "A commit of the database failed; it is being opened again"));
+        }
         let mut connection = self.read().await?;
         sqlx::query("select 1").execute(&mut *connection).await.map_err(unavailable)?;
         Ok(())
@@ -96,22 +135,30 @@ impl Store {
 }
 
 fn pool(size: u32) -> AnyPoolOptions {
-    AnyPoolOptions::new().max_connections(size).min_connections(1).idle_timeout(None).max_lifetime(None).after_connect(
-        |connection, _| {
-            Box::pin(async move {
-                connection.execute("pragma busy_timeout = 10000").await?;
-                connection.execute("pragma journal_mode = wal").await?;
-                connection.execute("pragma synchronous = full").await?;
-                connection.execute("pragma foreign_keys = on").await?;
-                Ok(())
-            })
-        },
-    )
+    AnyPoolOptions::new()
+        .max_connections(size)
+        .min_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .after_connect(|connection, _| Box::pin(prepare(connection)))
 }
 
-/// Opens a write transaction; on SQLite a plain `begin` would fail later, when its first write meets another's lock.
-async fn begin(pool: &AnyPool) -> Result<Transaction<'static, Any>> {
-    pool.begin_with("begin immediate").await.map_err(unavailable)
+/// How a transaction that will write begins; a plain `begin` would fail later, when its first write meets another's lock.
+const BEGIN: &str = "begin immediate";
+
+async fn prepare(connection: &mut AnyConnection) -> sqlx::Result<()> {
+    for pragma in ["busy_timeout = 10000", "journal_mode = wal", "synchronous = full", "foreign_keys = on"] {
+        connection.execute(sqlx::AssertSqlSafe(format!("pragma {pragma}"))).await?;
+    }
+    Ok(())
+}
+
+/// A connection outside the pools.
+async fn connect(url: &str) -> sqlx::Result<AnyConnection> {
+    let mut connection = AnyConnection::connect(url).await?;
+    prepare(&mut connection).await?;
+    Ok(connection)
 }
 
 /// The database cannot do it now, and did nothing.

@@ -1,8 +1,8 @@
 //! The `namespace` table.
 
 use indexmap::IndexMap;
+use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
-use sqlx::{Any, Transaction};
 
 use super::{Store, column, unavailable};
 use crate::error::{Error, Kind, Result, What};
@@ -45,7 +45,7 @@ impl Store {
                 format!("Namespace already exists: {namespace}"),
             ));
         }
-        transaction.commit().await.map_err(unavailable)
+        transaction.commit().await
     }
 
     /// The namespace's properties.
@@ -83,7 +83,7 @@ impl Store {
             .execute(&mut *transaction)
             .await
             .map_err(unavailable)?;
-        transaction.commit().await.map_err(unavailable)?;
+        transaction.commit().await?;
         Ok(made)
     }
 
@@ -116,7 +116,7 @@ impl Store {
             .execute(&mut *transaction)
             .await
             .map_err(unavailable)?;
-        transaction.commit().await.map_err(unavailable)
+        transaction.commit().await
     }
 
     /// The direct children of `parent` (the top level if `None`) that come after `after`, at most `most`, in the order
@@ -147,14 +147,14 @@ impl Store {
 }
 
 pub(super) async fn exists(
-    transaction: &mut Transaction<'static, Any>,
+    transaction: &mut AnyConnection,
     warehouse: &WarehouseName,
     namespace: &Namespace,
 ) -> Result<bool> {
     let row = sqlx::query("select 1 from namespace where warehouse = $1 and path = $2")
         .bind(warehouse.as_str())
         .bind(namespace.path())
-        .fetch_optional(&mut **transaction)
+        .fetch_optional(&mut *transaction)
         .await
         .map_err(unavailable)?;
     Ok(row.is_some())

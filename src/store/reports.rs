@@ -48,7 +48,7 @@ impl Store {
             .await
             .map_err(unavailable)?;
         }
-        transaction.commit().await.map_err(unavailable)
+        transaction.commit().await
     }
 
     /// How many reports of a table are kept.

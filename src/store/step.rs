@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use sqlx::{Any, Transaction};
+use sqlx::AnyConnection;
 
 use super::swap::{NewTable, Pointer, Refusal, Removal, Step, Swap};
 use super::tables::{TableRow, ancestors, end_of_prefix};
@@ -14,22 +14,25 @@ use crate::error::Result;
 use crate::limits;
 use crate::names::TableName;
 
+/// What stands between earlier metadata files in a row.
+const EARLIER_SEPARATOR: &str = "\u{1f}";
+
 /// The row after a step (`None`: it is gone), or why the step refuses.
 type Applied = Result<Option<Arc<TableRow>>, Refusal>;
 
 /// Applies one step inside the swap's transaction.
-pub(super) async fn apply(transaction: &mut Transaction<'static, Any>, swap: &Swap, step: &Step) -> Result<Applied> {
+pub(super) async fn apply(connection: &mut AnyConnection, swap: &Swap, step: &Step) -> Result<Applied> {
     match step {
-        Step::Insert(new) => insert(transaction, swap, new).await,
-        Step::Replace { from, to } => replace(transaction, swap, from, to).await,
-        Step::Remove { row, removal: Removal::Drop } => hide(transaction, swap, row).await,
-        Step::Remove { row, removal } => delete(transaction, swap, row, *removal == Removal::PurgeKeepingData).await,
-        Step::Rename { row, to } => rename(transaction, swap, row, to).await,
+        Step::Insert(new) => insert(connection, swap, new).await,
+        Step::Replace { from, to } => replace(connection, from, to).await,
+        Step::Remove { row, removal: Removal::Drop } => hide(connection, swap, row).await,
+        Step::Remove { row, removal } => delete(connection, swap, row, *removal == Removal::PurgeKeepingData).await,
+        Step::Rename { row, to } => rename(connection, swap, row, to).await,
     }
 }
 
-async fn insert(transaction: &mut Transaction<'static, Any>, swap: &Swap, new: &NewTable) -> Result<Applied> {
-    if !namespaces::exists(transaction, &swap.warehouse, &new.name.namespace).await? {
+async fn insert(connection: &mut AnyConnection, swap: &Swap, new: &NewTable) -> Result<Applied> {
+    if !namespaces::exists(connection, &swap.warehouse, &new.name.namespace).await? {
         return Ok(Err(Refusal::NoNamespace(new.name.clone())));
     }
     let added = sqlx::query(
@@ -47,77 +50,71 @@ async fn insert(transaction: &mut Transaction<'static, Any>, swap: &Swap, new: &
     .bind(new.pointer.location_key.as_str())
     .bind(&*new.pointer.metadata_location)
     .bind(swap.now_ms)
-    .execute(&mut **transaction)
+    .execute(&mut *connection)
     .await
     .map_err(unavailable)?;
     if added.rows_affected() == 0 {
         return Ok(Err(Refusal::NameTaken(new.name.clone())));
     }
-    if location_is_taken(transaction, &new.id, &new.pointer.location_key).await? {
+    if location_is_taken(connection, &new.id, &new.pointer.location_key).await? {
         return Ok(Err(Refusal::LocationTaken(new.pointer.location.to_string())));
     }
     Ok(Ok(Some(Arc::new(row_of(Arc::clone(&new.id), new.name.clone(), &new.pointer, 0)))))
 }
 
-async fn replace(
-    transaction: &mut Transaction<'static, Any>,
-    swap: &Swap,
-    from: &TableRow,
-    to: &Pointer,
-) -> Result<Applied> {
+/// Whether a step is one statement, which needs no transaction around it.
+pub(super) fn is_one_statement(step: &Step) -> bool {
+    matches!(step, Step::Replace { from, to } if !becomes_another(from, to))
+}
+
+fn becomes_another(from: &TableRow, to: &Pointer) -> bool {
+    (&to.uuid, &to.location) != (&from.uuid, &from.location)
+}
+
+async fn replace(connection: &mut AnyConnection, from: &TableRow, to: &Pointer) -> Result<Applied> {
     let moved = sqlx::query(
         "update tabular
-         set uuid = $1,
-             location = $2,
-             location_key = $3,
-             metadata_location = $4,
+         set metadata_location = $1,
+             earlier = substr(metadata_location || $2 || earlier, 1, $3),
              version = version + 1
-         where id = $5 and metadata_location = $6 and namespace = $7 and name = $8 and dropped_ms is null",
+         where id = $4 and metadata_location = $5 and namespace = $6 and name = $7 and dropped_ms is null",
     )
-    .bind(&*to.uuid)
-    .bind(&*to.location)
-    .bind(to.location_key.as_str())
     .bind(&*to.metadata_location)
+    .bind(EARLIER_SEPARATOR)
+    .bind(limits::EARLIER_METADATA_CHARS)
     .bind(&*from.id)
     .bind(&*from.metadata_location)
     .bind(from.name.namespace.path())
     .bind(&*from.name.name)
-    .execute(&mut **transaction)
+    .execute(&mut *connection)
     .await
     .map_err(unavailable)?;
     if moved.rows_affected() == 0 {
         return Ok(Err(Refusal::Moved(from.name.clone())));
     }
-    if to.location != from.location && location_is_taken(transaction, &from.id, &to.location_key).await? {
-        return Ok(Err(Refusal::LocationTaken(to.location.to_string())));
+    if becomes_another(from, to) {
+        become_another(connection, &from.id, to).await?;
+        if location_is_taken(connection, &from.id, &to.location_key).await? {
+            return Ok(Err(Refusal::LocationTaken(to.location.to_string())));
+        }
     }
-    keep_previous(transaction, swap, from).await?;
     Ok(Ok(Some(Arc::new(row_of(Arc::clone(&from.id), from.name.clone(), to, from.version + 1)))))
 }
 
-async fn keep_previous(transaction: &mut Transaction<'static, Any>, swap: &Swap, from: &TableRow) -> Result<()> {
-    sqlx::query(
-        "insert into metadata_file (tabular_id, version, location, replaced_ms)
-         values ($1, $2, $3, $4)
-         on conflict do nothing",
-    )
-    .bind(&*from.id)
-    .bind(from.version)
-    .bind(&*from.metadata_location)
-    .bind(swap.now_ms)
-    .execute(&mut **transaction)
-    .await
-    .map_err(unavailable)?;
-    sqlx::query("delete from metadata_file where tabular_id = $1 and version <= $2")
-        .bind(&*from.id)
-        .bind(from.version - limits::METADATA_FILES_KEPT)
-        .execute(&mut **transaction)
+/// What few commits change: apart, so that all others leave its indexes alone.
+async fn become_another(connection: &mut AnyConnection, id: &str, to: &Pointer) -> Result<()> {
+    sqlx::query("update tabular set uuid = $1, location = $2, location_key = $3 where id = $4")
+        .bind(&*to.uuid)
+        .bind(&*to.location)
+        .bind(to.location_key.as_str())
+        .bind(id)
+        .execute(&mut *connection)
         .await
         .map_err(unavailable)?;
     Ok(())
 }
 
-async fn hide(transaction: &mut Transaction<'static, Any>, swap: &Swap, row: &TableRow) -> Result<Applied> {
+async fn hide(connection: &mut AnyConnection, swap: &Swap, row: &TableRow) -> Result<Applied> {
     let hidden = sqlx::query(
         "update tabular set dropped_ms = $1
          where id = $2 and metadata_location = $3 and namespace = $4 and name = $5 and dropped_ms is null",
@@ -127,7 +124,7 @@ async fn hide(transaction: &mut Transaction<'static, Any>, swap: &Swap, row: &Ta
     .bind(&*row.metadata_location)
     .bind(row.name.namespace.path())
     .bind(&*row.name.name)
-    .execute(&mut **transaction)
+    .execute(&mut *connection)
     .await
     .map_err(unavailable)?;
     if hidden.rows_affected() == 0 {
@@ -136,12 +133,7 @@ async fn hide(transaction: &mut Transaction<'static, Any>, swap: &Swap, row: &Ta
     Ok(Ok(None))
 }
 
-async fn delete(
-    transaction: &mut Transaction<'static, Any>,
-    swap: &Swap,
-    row: &TableRow,
-    keep_data: bool,
-) -> Result<Applied> {
+async fn delete(connection: &mut AnyConnection, swap: &Swap, row: &TableRow, keep_data: bool) -> Result<Applied> {
     let gone = sqlx::query(
         "delete from tabular
          where id = $1 and metadata_location = $2 and namespace = $3 and name = $4 and dropped_ms is null",
@@ -150,26 +142,23 @@ async fn delete(
     .bind(&*row.metadata_location)
     .bind(row.name.namespace.path())
     .bind(&*row.name.name)
-    .execute(&mut **transaction)
+    .execute(&mut *connection)
     .await
     .map_err(unavailable)?;
     if gone.rows_affected() == 0 {
         return Ok(Err(Refusal::Moved(row.name.clone())));
     }
-    for sql in ["delete from metadata_file where tabular_id = $1", "delete from metrics_report where tabular_id = $1"] {
-        sqlx::query(sql).bind(&*row.id).execute(&mut **transaction).await.map_err(unavailable)?;
-    }
-    gc::enqueue_purge(transaction, swap, row, keep_data).await?;
+    sqlx::query("delete from metrics_report where tabular_id = $1")
+        .bind(&*row.id)
+        .execute(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    gc::enqueue_purge(connection, swap, row, keep_data).await?;
     Ok(Ok(None))
 }
 
-async fn rename(
-    transaction: &mut Transaction<'static, Any>,
-    swap: &Swap,
-    row: &TableRow,
-    to: &TableName,
-) -> Result<Applied> {
-    if !namespaces::exists(transaction, &swap.warehouse, &to.namespace).await? {
+async fn rename(connection: &mut AnyConnection, swap: &Swap, row: &TableRow, to: &TableName) -> Result<Applied> {
+    if !namespaces::exists(connection, &swap.warehouse, &to.namespace).await? {
         return Ok(Err(Refusal::NoNamespace(to.clone())));
     }
     let taken = sqlx::query(
@@ -179,7 +168,7 @@ async fn rename(
     .bind(swap.warehouse.as_str())
     .bind(to.namespace.path())
     .bind(&*to.name)
-    .fetch_optional(&mut **transaction)
+    .fetch_optional(&mut *connection)
     .await
     .map_err(unavailable)?;
     if taken.is_some() {
@@ -195,7 +184,7 @@ async fn rename(
     .bind(&*row.metadata_location)
     .bind(row.name.namespace.path())
     .bind(&*row.name.name)
-    .execute(&mut **transaction)
+    .execute(&mut *connection)
     .await
     .map_err(unavailable)?;
     if renamed.rows_affected() == 0 {
@@ -205,7 +194,7 @@ async fn rename(
 }
 
 /// Whether a live table other than `own` has its location at, inside or around `location_key`.
-async fn location_is_taken(transaction: &mut Transaction<'static, Any>, own: &str, location_key: &str) -> Result<bool> {
+async fn location_is_taken(connection: &mut AnyConnection, own: &str, location_key: &str) -> Result<bool> {
     let inside = sqlx::query(
         "select 1 from tabular
          where location_key >= $1 and location_key < $2 and id <> $3 and dropped_ms is null
@@ -214,7 +203,7 @@ async fn location_is_taken(transaction: &mut Transaction<'static, Any>, own: &st
     .bind(location_key)
     .bind(end_of_prefix(location_key))
     .bind(own)
-    .fetch_optional(&mut **transaction)
+    .fetch_optional(&mut *connection)
     .await
     .map_err(unavailable)?;
     if inside.is_some() {
@@ -225,7 +214,7 @@ async fn location_is_taken(transaction: &mut Transaction<'static, Any>, own: &st
             sqlx::query("select 1 from tabular where location_key = $1 and id <> $2 and dropped_ms is null limit 1")
                 .bind(ancestor)
                 .bind(own)
-                .fetch_optional(&mut **transaction)
+                .fetch_optional(&mut *connection)
                 .await
                 .map_err(unavailable)?;
         if around.is_some() {

@@ -7,9 +7,6 @@ use std::time::{Duration, Instant};
 
 use super::process::post;
 
-/// How often what is compared takes its turn.
-const ROUNDS: usize = 9;
-
 /// One connection that is kept.
 struct Connection {
     stream: TcpStream,
@@ -81,7 +78,7 @@ impl Asked<'_> {
 pub fn by_turns(asked: &[Asked<'_>], connections: usize) -> Vec<(f64, f64)> {
     let round = |seconds| asked.iter().map(|one| one.per_cpu_second(connections, seconds)).collect::<Vec<f64>>();
     round(0.5);
-    let rounds: Vec<Vec<f64>> = (0..ROUNDS).map(|_| round(1.0)).collect();
+    let rounds: Vec<Vec<f64>> = (0..super::ROUNDS).map(|_| round(1.0)).collect();
     let of = |index: usize, to: &dyn Fn(&Vec<f64>) -> f64| median(rounds.iter().map(|round| round[index] / to(round)));
     (0..asked.len()).map(|index| (of(index, &|_| 1.0), of(index, &|round| round[0]))).collect()
 }
@@ -115,7 +112,7 @@ fn run(address: SocketAddr, request: &[u8], connections: usize, time: Duration, 
 }
 
 /// Commits a second of so many writers, each to a table of its own.
-pub fn commits_per_second(address: SocketAddr, prefix: &str, writers: usize, seconds: f64) -> f64 {
+pub fn commits_per_second(address: SocketAddr, writers: usize, seconds: f64) -> f64 {
     let done = AtomicU64::new(0);
     let started = Instant::now();
     std::thread::scope(|scope| {
@@ -123,7 +120,7 @@ pub fn commits_per_second(address: SocketAddr, prefix: &str, writers: usize, sec
             let done = &done;
             scope.spawn(move || {
                 let mut connection = Connection::open(address);
-                let path = format!("/v1/namespaces/ns/tables/{prefix}{writer}");
+                let path = format!("/v1/namespaces/ns/tables/t{writer}");
                 for turn in 0.. {
                     if started.elapsed().as_secs_f64() > seconds {
                         break;

@@ -22,18 +22,21 @@ fn cases() -> Vec<(Operation, &'static str, usize)> {
     };
     let put = ["lake.create", "lake.written", "lake.created"];
     let swap = ["swap.begin", "swap.applied", "swap.committed"];
+    // A change of one table's pointer alone is one statement, with nothing between it and its commit.
+    let one = ["swap.begin", "swap.committed"];
     let flush = ["ingest.encoded", "ingest.uploaded", "append.prepared", "append.put", "append.swapped"];
     add(Append, &["ingest.created", "ingest.decoded"], 1);
     add(Append, &flush, 1);
     // Two data files, a manifest, a list, the metadata.
     add(Append, &put, 5);
-    add(Append, &swap, 1);
+    add(Append, &one, 1);
     add(Append, &["ingest.flushed"], 1);
     add(AppendToNew, &["create.put", "create.swapped", "ingest.created", "ingest.decoded", "append.put"], 1);
-    add(AppendToNew, &swap, 2);
+    add(AppendToNew, &swap, 1);
+    add(AppendToNew, &one, 2);
     add(Commit, &["commit.planned", "commit.put", "commit.swapped"], 1);
     add(Commit, &put, 1);
-    add(Commit, &swap, 1);
+    add(Commit, &one, 1);
     add(Transaction, &put, 3);
     add(Transaction, &["commit.planned", "commit.put", "commit.swapped"], 1);
     add(Transaction, &swap, 1);
@@ -133,7 +136,7 @@ async fn a_client_that_leaves_at_any_step_cancels_nothing() {
         let Request { method, path, body } = world.request(operation);
         server.send_and_leave(method, &path, body.as_ref());
         // All steps lie after the body was read: the work is done although nobody waits.
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        world.wait_for(&server, operation, &what).await;
         world.acknowledged(operation);
         let named = world.check(&server, &what).await;
         world.check_no_leftovers(&named, &what).await;

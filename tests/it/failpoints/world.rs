@@ -130,6 +130,38 @@ impl World {
         }
     }
 
+    /// Waits until the last request's effect is there.
+    pub async fn wait_for(&self, server: &Process, operation: Operation, what: &str) {
+        for _ in 0..500 {
+            if self.is_there(server, operation).await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{what}: nothing came of the request");
+    }
+
+    async fn is_there(&self, server: &Process, operation: Operation) -> bool {
+        let turn = self.turn;
+        let (namespace, table) = match operation {
+            Operation::Append => ("ns".to_owned(), "rows".to_owned()),
+            Operation::AppendToNew => (format!("new{turn}"), "rows".to_owned()),
+            Operation::Commit => ("ns".to_owned(), "p".to_owned()),
+            Operation::Transaction => ("ns".to_owned(), "t0".to_owned()),
+            Operation::Create => ("ns".to_owned(), format!("made{turn}")),
+            Operation::Purge => ("ns".to_owned(), format!("gone{turn}")),
+        };
+        let (status, answer) = load(server, &namespace, &table).await;
+        match operation {
+            Operation::Append | Operation::AppendToNew => rows(&answer["metadata"]).contains(&(turn * 10)),
+            Operation::Commit | Operation::Transaction => {
+                answer["metadata"]["properties"]["turn"].as_str() == Some(&turn.to_string())
+            }
+            Operation::Create => status == 200,
+            Operation::Purge => status == 404,
+        }
+    }
+
     /// The last request was acknowledged.
     pub fn acknowledged(&mut self, operation: Operation) {
         let turn = self.turn;
