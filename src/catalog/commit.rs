@@ -50,7 +50,7 @@ enum Next {
 pub(super) struct NewFile {
     pub(super) location: Arc<str>,
     pub(super) metadata: TableMetadata,
-    pub(super) text: Vec<u8>,
+    pub(super) text: Bytes,
     pub(super) doomed: Vec<String>,
 }
 
@@ -178,16 +178,14 @@ impl Catalog {
         metadata.table_uuid.get_or_insert_with(|| row.map_or_else(clock::new_uuid, |row| row.uuid.to_string()));
         let mut doomed = Vec::new();
         if let (Some(row), Some(base)) = (row, base) {
-            metadata.metadata_log.push(MetadataLogEntry {
-                metadata_file: row.metadata_location.to_string(),
-                timestamp_ms: base.metadata.last_updated_ms,
-            });
+            let entry = MetadataLogEntry::new(Arc::clone(&row.metadata_location), base.metadata.last_updated_ms)?;
+            metadata.metadata_log.push(entry);
             doomed = trim_log(&mut metadata);
         }
         let previous = row.map(|row| &*row.metadata_location);
         let version = row.map_or(0, |row| row.version + 1);
         let location = place::next_metadata_location(&metadata, previous, version).into();
-        let text = metadata.to_json()?;
+        let text = Bytes::from(metadata.to_json()?);
         Ok(NewFile { location, metadata, text, doomed })
     }
 
@@ -202,13 +200,14 @@ impl Catalog {
         self.store.swap(self.swap_of(planned, now_ms)).await
     }
 
-    pub(super) async fn write_metadata(&self, location: &str, text: &[u8], gzip: bool) -> Result<()> {
+    pub(super) async fn write_metadata(&self, location: &str, text: &Bytes, gzip: bool) -> Result<()> {
         let bytes = if gzip {
-            loaded::gzip(text).map_err(|error| Error::internal("Metadata cannot be compressed").because(error))?
+            let gzipped = loaded::gzip(text);
+            gzipped.map_err(|error| Error::internal("Metadata cannot be compressed").because(error))?.into()
         } else {
-            text.to_vec()
+            text.clone()
         };
-        self.warehouse.create(location, Bytes::from(bytes)).await
+        self.warehouse.create(location, bytes).await
     }
 
     fn swap_of(&self, planned: &[Planned], now_ms: i64) -> Swap {
@@ -295,7 +294,7 @@ fn trim_log(metadata: &mut TableMetadata) -> Vec<String> {
     let most = properties::whole(&metadata.properties, "write.metadata.previous-versions-max", 100).max(1);
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let over = metadata.metadata_log.len().saturating_sub(most);
-    let gone: Vec<String> = metadata.metadata_log.drain(..over).map(|entry| entry.metadata_file).collect();
+    let gone: Vec<String> = metadata.metadata_log.drain(..over).map(|entry| entry.metadata_file.to_string()).collect();
     // What lies elsewhere may be another table's: a log is only text that somebody wrote.
     let own = format!("{}/", place::metadata_folder(metadata));
     let gone =

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::create::Description;
 use super::metadata::TableMetadata;
 use super::{Catalog, Loaded, commit, detached, place, properties, refused};
@@ -102,7 +104,7 @@ impl Catalog {
     async fn insert(&self, name: &TableName, metadata: TableMetadata) -> Result<Result<Arc<Loaded>, Refusal>> {
         self.make_folders(&metadata).await?;
         let location: Arc<str> = place::next_metadata_location(&metadata, None, 0).into();
-        let text = metadata.to_json()?;
+        let text = Bytes::from(metadata.to_json()?);
         let pointer = self.pointer_to(&metadata, &location);
         let new = NewTable { id: clock::new_ordered_id().into(), name: name.clone(), pointer };
         let verdict = async {

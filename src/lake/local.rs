@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use rustix::fs::OFlags;
@@ -24,13 +24,15 @@ const DURABLE_MAX: usize = 100_000;
 #[derive(Debug)]
 pub(super) struct Local {
     root: PathBuf,
+    /// The root without links, once it exists.
+    real_root: OnceLock<PathBuf>,
     durable: Mutex<HashSet<PathBuf>>,
 }
 
 impl Local {
     /// The directory of a location; it need not exist yet.
     pub(super) fn new(area: &Location) -> Self {
-        Self { root: path_of(area), durable: Mutex::new(HashSet::new()) }
+        Self { root: path_of(area), real_root: OnceLock::new(), durable: Mutex::new(HashSet::new()) }
     }
 
     /// Creates a file that is not there yet, durably.
@@ -184,7 +186,15 @@ impl Local {
             folder.ancestors().take_while(|folder| folder.starts_with(&self.root)).find(|folder| folder.exists());
         let Some(there) = there else { return Ok(()) };
         let real = |path: &Path| fs::canonicalize(path).map_err(|error| io_error("opened", location, error));
-        if real(there)?.starts_with(real(&self.root)?) {
+        // Where the root itself is does not change while we run.
+        let root = match self.real_root.get() {
+            Some(root) => root,
+            None => {
+                let found = real(&self.root)?;
+                self.real_root.get_or_init(|| found)
+            }
+        };
+        if real(there)?.starts_with(root) {
             return Ok(());
         }
         Err(Error::new(

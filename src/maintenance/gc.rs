@@ -98,7 +98,7 @@ async fn purge(catalog: &Catalog, entry: &Entry, foreign: &Foreign) -> Result<()
     let sweep = Sweep { catalog, foreign, keep_data };
     sweep.manifests(&metadata).await?;
     let described = metadata.statistics.iter().chain(&metadata.partition_statistics).map(|file| file.path.clone());
-    let logged = metadata.metadata_log.iter().map(|entry| entry.metadata_file.clone());
+    let logged = metadata.metadata_log.iter().map(|entry| entry.metadata_file.to_string());
     sweep.delete(described.chain(logged).collect()).await?;
     sweep.delete(vec![entry.location.clone()]).await?;
     // A client may have named the same place for a new table meanwhile.

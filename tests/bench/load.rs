@@ -112,7 +112,7 @@ fn run(address: SocketAddr, request: &[u8], connections: usize, time: Duration, 
 }
 
 /// Commits a second of so many writers, each to a table of its own.
-pub fn commits_per_second(address: SocketAddr, writers: usize, seconds: f64) -> f64 {
+pub fn commits_per_second(address: SocketAddr, prefix: &str, writers: usize, seconds: f64) -> f64 {
     let done = AtomicU64::new(0);
     let started = Instant::now();
     std::thread::scope(|scope| {
@@ -120,7 +120,7 @@ pub fn commits_per_second(address: SocketAddr, writers: usize, seconds: f64) -> 
             let done = &done;
             scope.spawn(move || {
                 let mut connection = Connection::open(address);
-                let path = format!("/v1/namespaces/ns/tables/t{writer}");
+                let path = format!("/v1/namespaces/ns/tables/{prefix}{writer}");
                 for turn in 0.. {
                     if started.elapsed().as_secs_f64() > seconds {
                         break;

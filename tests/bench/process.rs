@@ -177,7 +177,7 @@ pub async fn serve_bare(file: &str) {
 
 /// Files a second of {create, write, fsync, fsync the directory}, by one thread.
 pub fn raw_durable_writes(dir: &Path, bytes: usize, count: u32) -> f64 {
-    // One with many files is dearer, so a fresh one each time; and none is removed meanwhile, which is dearer still.
+    // Not removed meanwhile: to a disk that discards, that is dear.
     let folder = tempfile::tempdir_in(dir).expect("a folder").keep();
     let handle = File::open(&folder).expect("the folder");
     let content = vec![b'x'; bytes];

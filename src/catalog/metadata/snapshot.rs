@@ -3,9 +3,12 @@
 //! A snapshot is kept as the text it came as, with the few fields that rules need read out of it, so that writing the
 //! metadata of a table with 10 000 snapshots is a copy. The same holds for statistics files and encryption keys.
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
+use serde::de::Error as _;
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::json::{Extra, Object, raw_of, write_some};
@@ -191,14 +194,46 @@ pub struct SnapshotLogEntry {
     pub timestamp_ms: i64,
 }
 
-/// An earlier metadata file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// An earlier metadata file, kept as its text: every commit writes the whole log again.
+#[derive(Debug, Clone)]
 pub struct MetadataLogEntry {
     /// Where it is.
-    pub metadata_file: String,
+    pub metadata_file: Arc<str>,
     /// When the state it holds was made.
     pub timestamp_ms: i64,
+    raw: Arc<RawValue>,
+}
+
+/// What a log entry says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct LogEntry<'a> {
+    metadata_file: std::borrow::Cow<'a, str>,
+    timestamp_ms: i64,
+}
+
+impl MetadataLogEntry {
+    /// An entry for a file.
+    pub fn new(metadata_file: Arc<str>, timestamp_ms: i64) -> Result<Self> {
+        let entry = LogEntry { metadata_file: (&*metadata_file).into(), timestamp_ms };
+        let raw = serde_json::value::to_raw_value(&entry)
+            .map_err(|error| Error::internal("A metadata log entry cannot be written").because(error))?;
+        Ok(Self { metadata_file, timestamp_ms, raw: raw.into() })
+    }
+}
+
+impl<'de> Deserialize<'de> for MetadataLogEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let entry: LogEntry<'_> = serde_json::from_str(raw.get()).map_err(D::Error::custom)?;
+        Ok(Self { metadata_file: (*entry.metadata_file).into(), timestamp_ms: entry.timestamp_ms, raw: raw.into() })
+    }
+}
+
+impl Serialize for MetadataLogEntry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        self.raw.serialize(serializer)
+    }
 }
 
 /// A statistics file of one snapshot, kept as its text.
