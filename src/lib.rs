@@ -18,7 +18,8 @@
 //!
 //! ## What is always true
 //!
-//! * A table's pointer changes only in [`store::swap`] (its SQL is in `store/step.rs`), called only from `catalog/`'s
+//! * A table's pointer changes only in [`store::swap`] (the task behind it is in
+//!   `store/writer.rs`, its SQL in `step.rs` and `moves.rs`), called only from `catalog/`'s
 //!   `append`, `commit` and `lifecycle`. Clients, ingest and maintenance all go through that door.
 //! * Objects are immutable: create-only puts under names that hold a fresh id. They are deleted only in [`maintenance`],
 //!   and only what the `gc_queue` names, whose rows enter in the transaction that makes a thing unreachable.

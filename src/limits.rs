@@ -75,6 +75,9 @@ pub const GC_BATCH: i64 = 500;
 /// Milliseconds between two looks at the deletion queue when nothing wakes it.
 pub const GC_INTERVAL_MS: u64 = 30_000;
 
+/// Rows of the deletion queue that one statement adds; databases bound the parameters of one.
+pub const DOOMED_PER_STATEMENT: usize = 500;
+
 /// Connections that read from the database at once.
 pub const STORE_READERS: u32 = 4;
 

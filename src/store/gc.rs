@@ -3,13 +3,15 @@
 //! Rows enter in the transaction that makes a thing unreachable and leave after it is gone, so a kill in between only
 //! repeats a deletion. The one exception is [`Store::doom_files`]: files of an attempt that certainly did not commit.
 
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, AssertSqlSafe};
 
+use super::moves::placeholders;
 use super::swap::Swap;
 use super::tables::TableRow;
 use super::{Store, column, unavailable};
 use crate::clock;
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::names::WarehouseName;
 
 /// What an entry asks for.
@@ -44,7 +46,9 @@ impl Store {
             return Ok(());
         }
         let mut transaction = self.write().await?;
-        enqueue_files(&mut transaction, warehouse, locations, self.clock.now_ms()).await?;
+        let now_ms = self.clock.now_ms();
+        let doomed = locations.iter().map(|location| Doomed { warehouse, location, now_ms });
+        enqueue_files(&mut transaction, doomed).await?;
         transaction.commit().await
     }
 
@@ -119,25 +123,32 @@ impl Store {
     }
 }
 
+/// An object that is to be deleted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Doomed<'a> {
+    pub(super) warehouse: &'a WarehouseName,
+    pub(super) location: &'a str,
+    pub(super) now_ms: i64,
+}
+
 /// Queues single objects inside a transaction.
-pub(super) async fn enqueue_files(
-    transaction: &mut AnyConnection,
-    warehouse: &WarehouseName,
-    locations: &[String],
-    now_ms: i64,
+pub(super) async fn enqueue_files<'a>(
+    connection: &mut AnyConnection,
+    doomed: impl Iterator<Item = Doomed<'a>>,
 ) -> Result<()> {
-    for location in locations {
-        sqlx::query(
-            "insert into gc_queue (id, kind, warehouse, location, tabular_id, keep_data, attempts, not_before_ms)
-             values ($1, 'file', $2, $3, null, 0, 0, $4)",
-        )
-        .bind(clock::new_ordered_id())
-        .bind(warehouse.as_str())
-        .bind(location.as_str())
-        .bind(now_ms)
-        .execute(&mut *transaction)
-        .await
-        .map_err(unavailable)?;
+    let doomed: Vec<Doomed<'_>> = doomed.collect();
+    for some in doomed.chunks(limits::DOOMED_PER_STATEMENT) {
+        let sql = format!(
+            "insert into gc_queue (kind, keep_data, attempts, id, warehouse, location, not_before_ms)
+             select 'file', 0, 0, column1, column2, column3, column4 from (values {}) as doomed",
+            placeholders(some.len(), 4, 1)
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for one in some {
+            query =
+                query.bind(clock::new_ordered_id()).bind(one.warehouse.as_str()).bind(one.location).bind(one.now_ms);
+        }
+        query.execute(&mut *connection).await.map_err(unavailable)?;
     }
     Ok(())
 }

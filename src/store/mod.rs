@@ -9,12 +9,14 @@
 //! [`Kind::CommitUnknown`]; `swap.rs` alone decides that.
 
 pub mod gc;
+mod moves;
 pub mod namespaces;
 mod pointers;
 pub mod reports;
 mod step;
 pub mod swap;
 pub mod tables;
+mod writer;
 
 use std::path::Path;
 

@@ -7,15 +7,12 @@ use std::sync::Arc;
 
 use sqlx::AnyConnection;
 
-use super::swap::{NewTable, Pointer, Refusal, Removal, Step, Swap};
+use super::moves::{self, Move};
+use super::swap::{NewTable, Pointer, Refusal, Removal, Step, Swap, Verdict};
 use super::tables::{TableRow, ancestors, end_of_prefix};
 use super::{gc, namespaces, unavailable};
 use crate::error::Result;
-use crate::limits;
 use crate::names::TableName;
-
-/// What stands between earlier metadata files in a row.
-const EARLIER_SEPARATOR: &str = "\u{1f}";
 
 /// The row after a step (`None`: it is gone), or why the step refuses.
 type Applied = Result<Option<Arc<TableRow>>, Refusal>;
@@ -62,43 +59,23 @@ async fn insert(connection: &mut AnyConnection, swap: &Swap, new: &NewTable) -> 
     Ok(Ok(Some(Arc::new(row_of(Arc::clone(&new.id), new.name.clone(), &new.pointer, 0)))))
 }
 
-/// Whether a step is one statement, which needs no transaction around it.
-pub(super) fn is_one_statement(step: &Step) -> bool {
-    matches!(step, Step::Replace { from, to } if !becomes_another(from, to))
-}
-
-fn becomes_another(from: &TableRow, to: &Pointer) -> bool {
-    (&to.uuid, &to.location) != (&from.uuid, &from.location)
-}
-
-async fn replace(connection: &mut AnyConnection, from: &TableRow, to: &Pointer) -> Result<Applied> {
-    let moved = sqlx::query(
-        "update tabular
-         set metadata_location = $1,
-             earlier = substr(metadata_location || $2 || earlier, 1, $3),
-             version = version + 1
-         where id = $4 and metadata_location = $5 and namespace = $6 and name = $7 and dropped_ms is null",
-    )
-    .bind(&*to.metadata_location)
-    .bind(EARLIER_SEPARATOR)
-    .bind(limits::EARLIER_METADATA_CHARS)
-    .bind(&*from.id)
-    .bind(&*from.metadata_location)
-    .bind(from.name.namespace.path())
-    .bind(&*from.name.name)
-    .execute(&mut *connection)
-    .await
-    .map_err(unavailable)?;
-    if moved.rows_affected() == 0 {
-        return Ok(Err(Refusal::Moved(from.name.clone())));
+async fn replace(connection: &mut AnyConnection, from: &Arc<TableRow>, to: &Pointer) -> Result<Applied> {
+    if let [Verdict::Refused(refusal)] = &moves::apply(connection, &[Move { from, to }]).await?[..] {
+        return Ok(Err(refusal.clone()));
     }
-    if becomes_another(from, to) {
+    let after = row_after(from, to);
+    if (&after.uuid, &after.location) != (&from.uuid, &from.location) {
         become_another(connection, &from.id, to).await?;
         if location_is_taken(connection, &from.id, &to.location_key).await? {
             return Ok(Err(Refusal::LocationTaken(to.location.to_string())));
         }
     }
-    Ok(Ok(Some(Arc::new(row_of(Arc::clone(&from.id), from.name.clone(), to, from.version + 1)))))
+    Ok(Ok(Some(Arc::new(after))))
+}
+
+/// The row after its pointer has moved.
+pub(super) fn row_after(from: &TableRow, to: &Pointer) -> TableRow {
+    row_of(Arc::clone(&from.id), from.name.clone(), to, from.version + 1)
 }
 
 /// What few commits change: apart, so that all others leave its indexes alone.

@@ -100,7 +100,7 @@ fn commits() {
             let raw = process::raw_durable_writes(&server.dir(), 3_000, 1_000);
             let [one, eight] = [1, 8].map(|writers| {
                 let prefix = format!("r{round}w{writers}t");
-                (0..writers).for_each(|writer| server.make_table(&format!("{prefix}{writer}"), 0));
+                (0..writers).for_each(|writer| server.make_short_table(&format!("{prefix}{writer}")));
                 load::commits_per_second(server.address(), &prefix, writers, 1.0)
             });
             [raw, one, eight]
