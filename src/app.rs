@@ -15,7 +15,7 @@ use crate::catalog::reports::Reports;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::http::{Api, Parts, Readiness};
+use crate::http::{Api, Bodies, Parts, Readiness};
 use crate::ingest::Ingest;
 use crate::lake::Warehouse;
 use crate::maintenance::Driver;
@@ -48,7 +48,7 @@ impl App {
         let driver = Driver::start(catalog.clone());
         let ingest = Ingest::new(catalog.clone(), config.ingest.clone());
         let (readiness, metrics) = (Readiness::default(), telemetry::metrics()?);
-        let api = Api::from(Parts { catalog, ingest, reports, readiness, metrics });
+        let api = Api::from(Parts { catalog, ingest, reports, readiness, metrics, bodies: Bodies::default() });
         let (grace, cors_origins) = (config.shutdown_timeout, config.cors_origins.clone());
         Ok(Self { api, driver, listener, address, grace, cors_origins, lock })
     }

@@ -28,6 +28,7 @@ pub const STEPS: &[&str] = &[
     "create.put",
     "create.swapped",
     "gc.begin",
+    "gc.manifest",
     "gc.deleted",
 ];
 

@@ -39,8 +39,8 @@ pub const SWAPS_QUEUED_MAX: usize = 1_024;
 /// Bytes of metadata, raw and parsed together, kept in memory.
 pub const METADATA_CACHE_BYTES: u64 = 256 << 20;
 
-/// Names whose pointer (or absence) is kept in memory.
-pub const POINTER_CACHE_ENTRIES: u64 = 200_000;
+/// Bytes, about, of names and their pointers (or absence) kept in memory: some 100 000 tables.
+pub const POINTER_CACHE_BYTES: u64 = 64 << 20;
 
 /// Bytes of one metadata file. 100 000 snapshots are about 60 MB.
 pub const METADATA_FILE_BYTES_MAX: u64 = 512 << 20;
@@ -106,8 +106,23 @@ pub const INFERRED_COLUMNS_MAX: usize = 1_000;
 /// Bytes of a data file that goes up in the same round as the commit; larger ones go up before.
 pub const PUT_WITH_COMMIT_BYTES_MAX: usize = 8 << 20;
 
-/// Manifest lists that ingest keeps in memory.
-pub const MANIFEST_LISTS_KEPT: u64 = 1_000;
+/// Bytes, about, of manifest lists that ingest keeps in memory.
+pub const MANIFEST_LISTS_BYTES: u64 = 64 << 20;
+
+/// Data files that one commit adds: each is one partition's, in memory until it is put.
+pub const FILES_PER_COMMIT_MAX: usize = 10_000;
+
+/// How often rows are split anew because the partition spec they were split by was removed meanwhile.
+pub const SPLITS_MAX: usize = 3;
+
+/// Of the memory for rows under way, how much one table may take while others of its requests are under way too.
+pub const TABLE_SHARE_PERCENT: usize = 50;
+
+/// Tables of which it is remembered that their properties were complained of.
+pub const COMPLAINTS_KEPT: u64 = 100_000;
+
+/// Bytes of `/v1` request bodies under way together.
+pub const CATALOG_BODIES_BYTES_MAX: usize = 256 << 20;
 
 /// Requests of one table that one snapshot takes.
 pub const GROUP_REQUESTS_MAX: usize = 10_000;

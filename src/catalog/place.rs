@@ -88,7 +88,7 @@ pub(crate) fn metadata_folder(metadata: &TableMetadata) -> String {
 
 /// Where the next metadata file goes: its number is one more than the one before (`previous`), or that of the pointer.
 pub(super) fn next_metadata_location(metadata: &TableMetadata, previous: Option<&str>, version: i64) -> String {
-    let number = previous.and_then(file_number).map_or(version, |number| number + 1);
+    let number = previous.and_then(file_number).map_or(version, |number| number.saturating_add(1));
     let suffix = if compresses(&metadata.properties) { ".gz" } else { "" };
     format!("{}/{number:05}-{}{suffix}.metadata.json", metadata_folder(metadata), clock::new_uuid())
 }

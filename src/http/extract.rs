@@ -9,11 +9,13 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request};
 use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
+use super::Api;
 use super::error::Failure;
 use super::page::Page;
 use crate::error::{Error, Kind, Result};
@@ -173,11 +175,18 @@ fn parse_query(text: &str) -> Result<Vec<(String, String)>> {
 #[derive(Debug)]
 pub(super) struct JsonBody<T>(pub(super) T);
 
-impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+impl<T: DeserializeOwned> FromRequest<Api> for JsonBody<T> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        let bytes = read_body(request, limits::CATALOG_BODY_BYTES_MAX).await?;
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Failure> {
+        // One without a length may be as long as one may be.
+        let declared = request.headers().get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse::<usize>().ok());
+        let most = limits::CATALOG_BODY_BYTES_MAX;
+        let Some(_place) = api.bodies.place_for(declared.unwrap_or(most).min(most)) else {
+            discard(request.into_body()).await;
+            return Err(Error::new(Kind::Unavailable, "Too many request bodies are under way: try again").into());
+        };
+        let bytes = read_body(request, most).await?;
         let value = serde_json::from_slice(&bytes)
             .map_err(|error| Error::malformed(format!("Malformed request body: {error}")))?;
         Ok(Self(value))

@@ -14,7 +14,7 @@ use super::Api;
 use super::error::Failure;
 use super::extract::{IngestPath, Query, discard, read_body};
 use crate::error::{Error, Kind, Result};
-use crate::ingest::{Admitted, Append, AppendOptions, Committed, Encoding, Outcome, RowError, Verdicts};
+use crate::ingest::{Append, AppendOptions, Committed, Encoding, Outcome, Reserved, RowError, Verdicts};
 use crate::names::TableName;
 
 /// What became of the rows.
@@ -137,7 +137,7 @@ struct Prepared {
     table: TableName,
     options: AppendOptions,
     encoding: Encoding,
-    admitted: Admitted,
+    admitted: Reserved,
 }
 
 /// Everything that can be said of a request before its body is read.
@@ -152,7 +152,7 @@ async fn prepare(api: &Api, candidates: Vec<TableName>, query: &Query, headers: 
     if declared.is_some_and(|length| length > most) {
         return Err(Error::new(Kind::TooLarge, format!("Request body has more than {most} bytes: send less at once")));
     }
-    let admitted = api.ingest.admit(declared.unwrap_or(most))?;
+    let admitted = api.ingest.admit(&table, declared.unwrap_or(most))?;
     Ok(Prepared { table, options, encoding, admitted })
 }
 

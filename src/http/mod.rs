@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use http::{HeaderName, HeaderValue, Method};
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
@@ -35,6 +36,7 @@ use crate::catalog::Catalog;
 use crate::catalog::reports::Reports;
 use crate::error::{Error, Kind, Result, What};
 use crate::ingest::Ingest;
+use crate::limits;
 use error::Failure;
 
 /// What handlers work with, behind one count: it is cloned several times for every request.
@@ -68,6 +70,26 @@ pub struct Parts {
     pub readiness: Readiness,
     /// What `/metrics` shows.
     pub metrics: PrometheusHandle,
+    /// Room for the bodies of `/v1`.
+    pub bodies: Bodies,
+}
+
+/// Room for request bodies under way together, in KiB. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Bodies(Arc<Semaphore>);
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(limits::CATALOG_BODIES_BYTES_MAX >> 10)))
+    }
+}
+
+impl Bodies {
+    /// Room for one of so many bytes, if there is any now.
+    fn place_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let kib = u32::try_from((bytes >> 10) + 1).ok()?;
+        Arc::clone(&self.0).try_acquire_many_owned(kib).ok()
+    }
 }
 
 /// Whether new work is welcome; cleared when the server begins to stop. Cheap to clone.

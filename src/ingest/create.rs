@@ -56,15 +56,15 @@ fn check_layout(metadata: &TableMetadata, table: &TableName, options: &AppendOpt
 pub(super) async fn from_rows(
     ingest: &Ingest,
     table: &TableName,
-    text: &str,
+    text: &Arc<String>,
     options: &AppendOptions,
 ) -> Result<std::result::Result<Arc<Loaded>, (usize, Verdicts)>> {
     if !ingest.settings.auto_create {
         return Err(no_such_table(table));
     }
     let bounds = ingest.settings.bounds();
-    let owned = text.to_owned();
-    let inferred = ingest.compute(move || infer::infer(&owned, bounds)).await?;
+    let shared = Arc::clone(text);
+    let inferred = ingest.compute(move || infer::infer(&shared, bounds)).await?;
     let schema = match inferred {
         Ok(schema) => schema,
         Err((rows, verdicts)) => return Ok(Err((rows, verdicts))),

@@ -33,6 +33,16 @@ use crate::snapshot::summary;
 /// Manifest lists known in memory, by location: they never change.
 pub(super) type Lists = Cache<String, Arc<Vec<ManifestFile>>>;
 
+/// An empty memory of manifest lists.
+pub(super) fn lists() -> Lists {
+    let weight = |location: &String, list: &Arc<Vec<ManifestFile>>| {
+        let paths: usize = list.iter().map(|manifest| manifest.manifest_path.len()).sum();
+        let bytes = location.len() + paths + list.len() * size_of::<ManifestFile>();
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    };
+    Cache::builder().max_capacity(limits::MANIFEST_LISTS_BYTES).weigher(weight).build()
+}
+
 /// What a flush made.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flushed {
@@ -57,6 +67,23 @@ pub(super) async fn flush(
     lists: &Lists,
     target: &Target,
     rows: Vec<RecordBatch>,
+) -> Result<Flushed> {
+    let rows = Arc::new(rows);
+    for _ in 0..limits::SPLITS_MAX {
+        match split_and_commit(catalog, lists, target, Arc::clone(&rows)).await {
+            Err(error) if error.code() == Some(SPEC_REMOVED) => {}
+            settled => return settled,
+        }
+    }
+    Err(spec_removed())
+}
+
+/// One attempt: the files are laid out by the spec that is the default now.
+async fn split_and_commit(
+    catalog: &Catalog,
+    lists: &Lists,
+    target: &Target,
+    rows: Arc<Vec<RecordBatch>>,
 ) -> Result<Flushed> {
     let base = catalog.load_table(&target.name).await?;
     check_target(&base.metadata, target)?;
@@ -115,6 +142,14 @@ pub(super) fn schema_changed() -> Error {
         "The table's columns changed while the rows were on their way; nothing was written: send them again",
     )
     .with_code("schema_changed")
+}
+
+const SPEC_REMOVED: &str = "spec_removed";
+
+/// The spec that the files are laid out by is gone.
+fn spec_removed() -> Error {
+    Error::conflict("The table's partition spec was removed while the rows were on their way; nothing was written")
+        .with_code(SPEC_REMOVED)
 }
 
 /// The crate's form of a schema, which its writers want.
@@ -186,7 +221,7 @@ impl Append<'_> {
     async fn prepare(&self, base: Arc<Loaded>) -> Result<Prepared> {
         let metadata = &base.metadata;
         check_target(metadata, self.target)?;
-        let spec = metadata.spec(self.spec_id).ok_or_else(schema_changed)?;
+        let spec = metadata.spec(self.spec_id).ok_or_else(spec_removed)?;
         let layout = Layout {
             version: version_of(metadata),
             schema: iceberg_schema(metadata, metadata.current_schema_id)?,
@@ -199,7 +234,7 @@ impl Append<'_> {
             version: layout.version,
             snapshot_id: new_snapshot_id(metadata),
             parent: parent.map(|parent| parent.id),
-            sequence_number: if metadata.format_version == 1 { 0 } else { metadata.last_sequence_number + 1 },
+            sequence_number: next_sequence_number(metadata)?,
             next_row_id: u64::try_from(metadata.next_row_id).unwrap_or(0),
         };
         let manifests = self.manifests(metadata, &layout, of, &mut objects).await?;
@@ -305,6 +340,16 @@ impl Append<'_> {
         self.lists.insert(list.to_owned(), Arc::new(manifests.clone()));
         Ok(manifests)
     }
+}
+
+fn next_sequence_number(metadata: &TableMetadata) -> Result<i64> {
+    if metadata.format_version == 1 {
+        return Ok(0);
+    }
+    metadata.last_sequence_number.checked_add(1).ok_or_else(|| {
+        Error::new(Kind::Unprocessable, "Ingest cannot write to a table that has no sequence number left")
+            .with_code("unsupported_table")
+    })
 }
 
 /// An id that no snapshot of the table has.

@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
-use super::flush::{Flushed, Lists, Target, flush};
+use super::flush::{Flushed, Lists, Target, flush, lists};
+use super::memory::Reserved;
+use super::partition::TOO_MANY_FILES;
 use crate::catalog::Catalog;
 use crate::clock;
 use crate::error::{Error, Kind, Result};
@@ -22,7 +24,7 @@ struct Waiting {
     rows: RecordBatch,
     answer: oneshot::Sender<Result<Flushed>>,
     /// The memory that the rows take; given back when they are committed.
-    memory: OwnedSemaphorePermit,
+    memory: Reserved,
 }
 
 /// The tables that have rows waiting or a commit in flight, by identity. Cheap to clone.
@@ -35,7 +37,7 @@ pub(super) struct Groups {
 
 impl Groups {
     pub(super) fn new(catalog: Catalog) -> Self {
-        Self { catalog, lists: Lists::new(limits::MANIFEST_LISTS_KEPT), waiting: Arc::default() }
+        Self { catalog, lists: lists(), waiting: Arc::default() }
     }
 
     /// Adds rows to the table's next commit and says how to hear of it.
@@ -43,7 +45,7 @@ impl Groups {
         &self,
         target: Target,
         rows: RecordBatch,
-        memory: OwnedSemaphorePermit,
+        memory: Reserved,
     ) -> oneshot::Receiver<Result<Flushed>> {
         let (answer, heard) = oneshot::channel();
         let uuid = target.uuid.clone();
@@ -86,14 +88,16 @@ impl Groups {
                     }
                 }
             };
-            for group in alike(batch) {
-                self.commit(group).await;
+            let mut groups = alike(batch);
+            while let Some(group) = groups.pop() {
+                groups.extend(self.commit(group).await);
             }
         }
     }
 
-    async fn commit(&self, group: Vec<Waiting>) {
-        let Some(target) = group.first().map(|first| first.target.clone()) else { return };
+    /// Commits a group. What comes back is still to be done: requests that are too much together, one half and the other.
+    async fn commit(&self, mut group: Vec<Waiting>) -> Vec<Vec<Waiting>> {
+        let Some(target) = group.first().map(|first| first.target.clone()) else { return Vec::new() };
         let rows: Vec<RecordBatch> = group.iter().map(|one| one.rows.clone()).collect();
         let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
         let started = clock::tick();
@@ -105,6 +109,10 @@ impl Groups {
         let outcome = work.await.unwrap_or_else(|error| {
             Err(Error::new(Kind::CommitUnknown, "The commit was cut off by a fault of the server").because(error))
         });
+        if group.len() > 1 && outcome.as_ref().is_err_and(|error| error.code() == Some(TOO_MANY_FILES)) {
+            let half = group.split_off(group.len() / 2);
+            return vec![half, group];
+        }
         match &outcome {
             Ok(flushed) => {
                 metrics::counter!("iceberg_batches_committed_total").increment(1);
@@ -126,6 +134,7 @@ impl Groups {
                 Err(error) => Err(error.copy()),
             }));
         }
+        Vec::new()
     }
 }
 

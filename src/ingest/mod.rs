@@ -5,8 +5,8 @@
 //! written. Rows that fit join the table's next commit ([`group`]); when the answer leaves, they are in a snapshot that is
 //! on the disk. A table that does not exist is created from its first rows ([`infer`]).
 //!
-//! Memory is bounded: a request that does not fit beside those under way is refused with [`Kind::Unavailable`] before
-//! anything is read of it.
+//! Memory is bounded ([`memory`]): a request that does not fit beside those under way is refused before anything is read
+//! of it.
 
 mod body;
 mod coerce;
@@ -18,7 +18,7 @@ mod group;
 mod infer;
 mod layout;
 mod lexer;
-
+mod memory;
 mod partition;
 mod path;
 mod rows;
@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::catalog::{Catalog, Loaded};
 use crate::error::{Error, Kind, Result};
@@ -38,16 +38,16 @@ use crate::failpoint;
 use crate::names::TableName;
 
 pub use body::Encoding;
+pub use memory::Reserved;
 pub use settings::IngestSettings;
 pub use verdict::{RowError, Verdicts};
 
 use coerce::TimePrecision;
 use flush::Target;
 use group::Groups;
+use memory::Memory;
 use rows::Decoded;
-
-/// The memory budget is counted in pages: a semaphore has no room for bytes.
-const PAGE_BYTES: usize = 4 << 10;
+use settings::Complaints;
 
 /// How a request wants its rows taken.
 #[derive(Debug, Clone, Default)]
@@ -74,7 +74,7 @@ pub struct Append {
     /// How the rows are to be taken.
     pub options: AppendOptions,
     /// The memory that was admitted for it.
-    pub admitted: Admitted,
+    pub admitted: Reserved,
 }
 
 /// What became of a request.
@@ -106,20 +106,14 @@ pub struct Committed {
     pub files: usize,
 }
 
-/// Memory set aside for a request.
-#[derive(Debug)]
-pub struct Admitted {
-    // Given back when dropped.
-    _permit: OwnedSemaphorePermit,
-}
-
 /// The way in. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Ingest {
     catalog: Catalog,
     groups: Groups,
     settings: Arc<IngestSettings>,
-    memory: Arc<Semaphore>,
+    memory: Memory,
+    complaints: Complaints,
     threads: Arc<Semaphore>,
 }
 
@@ -130,7 +124,8 @@ impl Ingest {
         Self {
             groups: Groups::new(catalog.clone()),
             catalog,
-            memory: Arc::new(Semaphore::new(settings.memory.div_ceil(PAGE_BYTES))),
+            memory: Memory::new(settings.memory),
+            complaints: Complaints::default(),
             threads: Arc::new(Semaphore::new(threads)),
             settings: Arc::new(settings),
         }
@@ -142,20 +137,8 @@ impl Ingest {
     }
 
     /// Sets memory aside for a body of so many bytes.
-    pub fn admit(&self, body_bytes: usize) -> Result<Admitted> {
-        Ok(Admitted { _permit: self.reserve(body_bytes)? })
-    }
-
-    fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
-        let pages = u32::try_from(bytes.div_ceil(PAGE_BYTES).max(1)).unwrap_or(u32::MAX);
-        Arc::clone(&self.memory).try_acquire_many_owned(pages).map_err(|_| {
-            metrics::counter!("floeberg_ingest_refused_total", "why" => "memory").increment(1);
-            Error::new(
-                Kind::Unavailable,
-                "The server's memory for rows under way is used up; nothing was written: try again",
-            )
-            .with_code("memory")
-        })
+    pub fn admit(&self, table: &TableName, body_bytes: usize) -> Result<Reserved> {
+        self.memory.reserve(table, body_bytes, None)
     }
 
     /// Takes the rows of one request. From here on the work goes on whether or not anybody waits.
@@ -179,7 +162,7 @@ impl Ingest {
         let Append { table, body, encoding, options, admitted } = request;
         // The decoded text and its columns are counted beside the body while they live.
         let text = self.decompress(body, encoding).await?;
-        let columns = self.reserve(text.len())?;
+        let columns = self.memory.reserve(&table, text.len(), Some(&admitted))?;
         let loaded = match create::existing(&self.catalog, &table, &options).await? {
             Some(loaded) => loaded,
             None => match create::from_rows(self, &table, &text, &options).await? {
@@ -189,6 +172,7 @@ impl Ingest {
         };
         failpoint::at("ingest.created")?;
         settings::check_table(&loaded.metadata)?;
+        self.complaints.look_at(&table, &loaded.metadata);
         let (target, decoded) = self.decode(&table, loaded, text, &options).await?;
         if !decoded.verdicts.is_empty() {
             return Ok(Outcome::Refused { rows: decoded.rows, verdicts: decoded.verdicts });
@@ -209,16 +193,16 @@ impl Ingest {
         }))
     }
 
-    async fn decompress(&self, body: Bytes, encoding: Encoding) -> Result<String> {
+    async fn decompress(&self, body: Bytes, encoding: Encoding) -> Result<Arc<String>> {
         let most = self.settings.body_decoded;
-        self.compute(move || body::text_of(body, encoding, most)).await
+        self.compute(move || body::text_of(body, encoding, most).map(Arc::new)).await
     }
 
     async fn decode(
         &self,
         table: &TableName,
         loaded: Arc<Loaded>,
-        text: String,
+        text: Arc<String>,
         options: &AppendOptions,
     ) -> Result<(Target, Decoded)> {
         let schema = Arc::clone(loaded.metadata.current_schema()?);

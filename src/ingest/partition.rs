@@ -11,6 +11,10 @@ use iceberg::transform::create_transform_function;
 
 use crate::catalog::metadata::spec::{Direction, NullOrder, PartitionSpec, SortOrder};
 use crate::error::{Error, Kind, Result};
+use crate::limits;
+
+/// The code of rows that would make more files than one commit may add.
+pub(super) const TOO_MANY_FILES: &str = "too_many_partitions";
 
 /// The rows of one partition.
 #[derive(Debug)]
@@ -118,6 +122,14 @@ fn group(columns: &[ArrayRef], rows: usize) -> Result<Vec<Vec<u32>>> {
                 groups.len() - 1
             }),
         };
+        if groups.len() > limits::FILES_PER_COMMIT_MAX {
+            let most = limits::FILES_PER_COMMIT_MAX;
+            let message = format!(
+                "The rows belong to more than {most} partitions, and each would get a file of its own: send fewer at once, \
+                 or partition the table more coarsely"
+            );
+            return Err(Error::new(Kind::Unprocessable, message).with_code(TOO_MANY_FILES));
+        }
         groups[at].push(u32::try_from(index).unwrap_or(u32::MAX));
         last = Some((key, at));
     }

@@ -1,11 +1,14 @@
 //! What bounds ingest, and which tables it can write to.
 
 use indexmap::IndexMap;
+use moka::sync::Cache;
 
 use super::rows::Bounds;
 use crate::catalog::metadata::TableMetadata;
 use crate::catalog::properties;
 use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::names::TableName;
 
 /// Settings of the `[ingest]` section.
 #[derive(Debug, Clone)]
@@ -59,6 +62,65 @@ pub(super) fn check_table(metadata: &TableMetadata) -> Result<()> {
     asks("encryption.key-id", str::is_empty)
 }
 
+/// Properties of writing that Iceberg knows and ingest follows; those of engines' own retries and modes mean nothing here.
+const FOLLOWED: &[&str] = &[
+    "commit.manifest-merge.enabled",
+    "commit.manifest.min-count-to-merge",
+    "commit.manifest.target-size-bytes",
+    "write.data.path",
+    "write.delete.mode",
+    "write.folder-storage.path",
+    "write.format.default",
+    "write.merge.mode",
+    "write.metadata.compression-codec",
+    "write.metadata.delete-after-commit.enabled",
+    "write.metadata.path",
+    "write.metadata.previous-versions-max",
+    "write.object-storage.enabled",
+    "write.object-storage.partitioned-paths",
+    "write.object-storage.path",
+    "write.update.mode",
+    "write.wap.enabled",
+];
+
+/// Of which tables it was said that they have properties that are not followed.
+#[derive(Debug, Clone)]
+pub(super) struct Complaints(Cache<String, ()>);
+
+impl Default for Complaints {
+    fn default() -> Self {
+        Self(Cache::new(limits::COMPLAINTS_KEPT))
+    }
+}
+
+impl Complaints {
+    /// Says once of a table which of its properties ingest does not follow.
+    pub(super) fn look_at(&self, table: &TableName, metadata: &TableMetadata) {
+        let uuid = metadata.table_uuid.as_deref().unwrap_or_default();
+        if self.0.contains_key(uuid) {
+            return;
+        }
+        self.0.insert(uuid.to_owned(), ());
+        let ignored = not_followed(&metadata.properties);
+        if !ignored.is_empty() {
+            tracing::warn!(%table, properties = ignored.join(", "), "ingest does not follow these properties of the table");
+        }
+    }
+}
+
+/// The properties of writing that ask for something else than what is done.
+fn not_followed(table: &IndexMap<String, String>) -> Vec<String> {
+    let asks = |(key, value): &(&String, &String)| {
+        let of_writing = key.starts_with("write.") || key.starts_with("commit.manifest");
+        let done = match key.as_str() {
+            "write.parquet.compression-codec" => value.eq_ignore_ascii_case("zstd"),
+            key => FOLLOWED.contains(&key),
+        };
+        of_writing && !done
+    };
+    table.iter().filter(asks).map(|(key, value)| format!("{key}={value}")).collect()
+}
+
 fn unsupported(key: &str, value: &str) -> Error {
     Error::new(
         Kind::Unprocessable,
@@ -82,4 +144,24 @@ pub(super) fn no_uuid() -> Error {
         "Ingest cannot write to a table without a uuid: any commit of another client gives it one",
     )
     .with_code("unsupported_table")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_done_is_complained_of() {
+        let set = |pairs: &[(&str, &str)]| {
+            let owned = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            not_followed(&owned.collect())
+        };
+        assert!(
+            set(&[("write.parquet.compression-codec", "zstd"), ("owner", "me"), ("gc.enabled", "true")]).is_empty()
+        );
+        assert_eq!(
+            set(&[("write.parquet.compression-codec", "gzip"), ("write.target-file-size-bytes", "5")]),
+            ["write.parquet.compression-codec=gzip", "write.target-file-size-bytes=5"]
+        );
+    }
 }

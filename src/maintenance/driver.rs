@@ -25,7 +25,7 @@ impl Driver {
         Self { stopping, task }
     }
 
-    /// Lets the round under way finish, then stops.
+    /// Stops; a purge under way ends at its next manifest, and goes on at the next start.
     pub async fn stop(self) {
         self.stopping.cancel();
         drop(self.task.await);

@@ -40,7 +40,16 @@ pub(super) async fn round(catalog: &Catalog, memory: &Memory, stopping: &Cancell
             if stopping.is_cancelled() {
                 return Ok(Left::More);
             }
-            settle(catalog, &entry, purge(catalog, &entry, &foreign).await).await?;
+            let sweep = Sweep {
+                catalog,
+                foreign: &foreign,
+                keep_data: entry.task == Task::Purge { keep_data: true },
+                stopping,
+            };
+            match sweep.purge(&entry).await {
+                Ok(Progress::Interrupted) => return Ok(Left::More),
+                outcome => settle(catalog, &entry, outcome.map(drop)).await?,
+            }
         }
     }
     Ok(if full { Left::More } else { Left::Nothing })
@@ -84,31 +93,12 @@ async fn settle(catalog: &Catalog, entry: &Entry, outcome: Result<()>) -> Result
     }
 }
 
-/// Deletes everything reachable from the metadata file that the entry names.
-async fn purge(catalog: &Catalog, entry: &Entry, foreign: &Foreign) -> Result<()> {
-    let warehouse = catalog.warehouse();
-    let text = match warehouse.read(&entry.location, limits::METADATA_FILE_BYTES_MAX).await {
-        Ok(bytes) => bytes,
-        // It goes last: all else is gone.
-        Err(error) if error.is_not_found() => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let metadata = crate::catalog::loaded::parse_file(&entry.location, &text)?.0;
-    let keep_data = entry.task == Task::Purge { keep_data: true };
-    let sweep = Sweep { catalog, foreign, keep_data };
-    sweep.manifests(&metadata).await?;
-    let described = metadata.statistics.iter().chain(&metadata.partition_statistics).map(|file| file.path.clone());
-    let logged = metadata.metadata_log.iter().map(|entry| entry.metadata_file.to_string());
-    sweep.delete(described.chain(logged).collect()).await?;
-    sweep.delete(vec![entry.location.clone()]).await?;
-    // A client may have named the same place for a new table meanwhile.
-    if let Ok(location) = warehouse.check(&metadata.location)
-        && !catalog.store().live_table_around(&location.key()).await?
-    {
-        warehouse.remove_empty_folders(&metadata.location).await?;
-    }
-    tracing::info!(location = metadata.location, "a purged table's files are deleted");
-    Ok(())
+/// How far a purge came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Done,
+    /// The server is stopping; the entry stays, and the next start goes on from here.
+    Interrupted,
 }
 
 /// A purge under way.
@@ -116,11 +106,39 @@ struct Sweep<'a> {
     catalog: &'a Catalog,
     foreign: &'a Foreign,
     keep_data: bool,
+    stopping: &'a CancellationToken,
 }
 
 impl Sweep<'_> {
+    /// Deletes everything reachable from the metadata file that the entry names.
+    async fn purge(&self, entry: &Entry) -> Result<Progress> {
+        let warehouse = self.catalog.warehouse();
+        let text = match warehouse.read(&entry.location, limits::METADATA_FILE_BYTES_MAX).await {
+            Ok(bytes) => bytes,
+            // It goes last: all else is gone.
+            Err(error) if error.is_not_found() => return Ok(Progress::Done),
+            Err(error) => return Err(error),
+        };
+        let metadata = crate::catalog::loaded::parse_file(&entry.location, &text)?.0;
+        if self.manifests(&metadata).await? == Progress::Interrupted {
+            return Ok(Progress::Interrupted);
+        }
+        let described = metadata.statistics.iter().chain(&metadata.partition_statistics).map(|file| file.path.clone());
+        let logged = metadata.metadata_log.iter().map(|entry| entry.metadata_file.to_string());
+        self.delete(described.chain(logged).collect()).await?;
+        self.delete(vec![entry.location.clone()]).await?;
+        // A client may have named the same place for a new table meanwhile.
+        if let Ok(location) = warehouse.check(&metadata.location)
+            && !self.catalog.store().live_table_around(&location.key()).await?
+        {
+            warehouse.remove_empty_folders(&metadata.location).await?;
+        }
+        tracing::info!(location = metadata.location, "a purged table's files are deleted");
+        Ok(Progress::Done)
+    }
+
     /// Data files, then their manifests, then the lists, snapshot by snapshot.
-    async fn manifests(&self, metadata: &TableMetadata) -> Result<()> {
+    async fn manifests(&self, metadata: &TableMetadata) -> Result<Progress> {
         let mut seen = HashSet::new();
         for snapshot in &metadata.snapshots {
             let mut manifests = snapshot.inline_manifests()?;
@@ -130,13 +148,17 @@ impl Sweep<'_> {
                 manifests.extend(paths::manifests_of(&bytes)?);
             }
             for manifest in manifests {
+                failpoint::at("gc.manifest")?;
+                if self.stopping.is_cancelled() {
+                    return Ok(Progress::Interrupted);
+                }
                 if seen.insert(manifest.clone()) {
                     self.manifest(&manifest).await?;
                 }
             }
             self.delete(snapshot.manifest_list.iter().cloned().collect()).await?;
         }
-        Ok(())
+        Ok(Progress::Done)
     }
 
     async fn manifest(&self, manifest: &str) -> Result<()> {

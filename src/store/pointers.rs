@@ -40,7 +40,7 @@ pub(super) struct Ticket {
 impl Default for Pointers {
     fn default() -> Self {
         Self {
-            known: Cache::new(limits::POINTER_CACHE_ENTRIES),
+            known: Cache::builder().max_capacity(limits::POINTER_CACHE_BYTES).weigher(weight).build(),
             stripes: std::array::from_fn(|_| Mutex::new(0)),
             hasher: RandomState::new(),
         }
@@ -84,6 +84,13 @@ impl Pointers {
     fn stripe(&self, key: &Key) -> usize {
         usize::try_from(self.hasher.hash_one(key) % STRIPES as u64).unwrap_or(0)
     }
+}
+
+/// Bytes, about, that an entry takes.
+fn weight(key: &Key, row: &Option<Arc<TableRow>>) -> u32 {
+    let name = key.table.namespace.path().len() + key.table.name.len();
+    let row = row.as_ref().map_or(0, |row| row.location.len() + row.metadata_location.len() + name + 200);
+    u32::try_from(name + row + 200).unwrap_or(u32::MAX)
 }
 
 /// A counter is whole whatever a panicking holder did.

@@ -24,7 +24,7 @@ impl Build {
         let same = self.metadata.schemas.iter().find(|have| have.same_as(schema));
         let id = match same {
             Some(same) => same.schema_id,
-            None => next_id(self.metadata.schemas.iter().map(|have| have.schema_id)),
+            None => next_id(self.metadata.schemas.iter().map(|have| have.schema_id))?,
         };
         if same.is_none() {
             self.metadata.schemas.push(Arc::new(Schema { schema_id: id, ..schema.clone() }));
@@ -67,7 +67,7 @@ impl Build {
         let same = self.metadata.partition_specs.iter().find(|have| have.same_layout(&spec));
         let id = match same {
             Some(same) => same.spec_id,
-            None => next_id(self.metadata.partition_specs.iter().map(|have| have.spec_id)),
+            None => next_id(self.metadata.partition_specs.iter().map(|have| have.spec_id))?,
         };
         if same.is_none() {
             if self.metadata.format_version == 1 && !has_sequential_ids(&spec) {
@@ -89,10 +89,13 @@ impl Build {
         for field in &mut spec.fields {
             if field.field_id.is_none() {
                 let earlier = self.earlier_id(field).filter(|id| !used.contains(id));
-                let id = earlier.unwrap_or_else(|| {
-                    next += 1;
-                    next
-                });
+                let id = match earlier {
+                    Some(id) => id,
+                    None => {
+                        next = next_id(std::iter::once(next))?;
+                        next
+                    }
+                };
                 used.insert(id);
                 field.field_id = Some(id);
             }
@@ -127,7 +130,7 @@ impl Build {
         let id = match same {
             Some(same) => same.order_id,
             None if order.fields.is_empty() => 0,
-            None => next_id(orders.iter().map(|have| have.order_id)).max(1),
+            None => next_id(orders.iter().map(|have| have.order_id))?.max(1),
         };
         if same.is_none() {
             orders.push(Arc::new(SortOrder { order_id: id, ..order.clone() }));
@@ -194,8 +197,10 @@ fn resolve(id: i32, last: Option<i32>, none: &str) -> Result<i32> {
     }
 }
 
-fn next_id(ids: impl Iterator<Item = i32>) -> i32 {
-    ids.max().map_or(0, |highest| highest + 1)
+/// One more than the highest there is.
+fn next_id(mut ids: impl Iterator<Item = i32>) -> Result<i32> {
+    let next = ids.try_fold(0, |next, id| id.checked_add(1).map(|after| after.max(next)));
+    next.ok_or_else(|| Error::invalid("The table has an id at the end of its range: no further one can be given"))
 }
 
 fn has_sequential_ids(spec: &PartitionSpec) -> bool {

@@ -179,3 +179,61 @@ async fn warehouses_are_selected_by_name_or_root() {
     let none = server.send(Method::GET, "/v1/config", &[("authorization", "Bearer None")], None).await;
     none.expect(200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_at_the_end_of_their_range_are_not_passed() {
+    let server = Server::start().await;
+    server.namespace(&["ns"]).await;
+    let made = server.table("t").await;
+    let location = made["metadata-location"].as_str().expect("a location").trim_start_matches("file://").to_owned();
+    let mut metadata: Value = serde_json::from_slice(&std::fs::read(&location).expect("the file")).expect("JSON");
+    let last = i64::from(i32::MAX);
+    for (list, id, default) in [
+        ("schemas", "schema-id", "current-schema-id"),
+        ("partition-specs", "spec-id", "default-spec-id"),
+        ("sort-orders", "order-id", "default-sort-order-id"),
+    ] {
+        let mut one = metadata[list][0].clone();
+        one[id] = json!(last);
+        metadata[list].as_array_mut().expect("a list").push(one);
+        if list != "sort-orders" {
+            metadata[default] = json!(last);
+        }
+    }
+    metadata["last-partition-id"] = json!(last);
+    std::fs::write(&location, metadata.to_string()).expect("written");
+    let server = server.restart().await;
+    let fields = json!([{"id": 1, "name": "id", "required": true, "type": "long"}, {"id": 9, "name": "x", "required": false, "type": "int"}]);
+    let bucket = json!({"name": "b", "source-id": 1, "transform": "bucket[4]"});
+    let sort = json!({"source-id": 1, "transform": "identity", "direction": "asc", "null-order": "nulls-first"});
+    for update in [
+        json!({"action": "add-schema", "schema": {"type": "struct", "fields": fields}}),
+        json!({"action": "add-spec", "spec": {"fields": [bucket]}}),
+        json!({"action": "add-sort-order", "sort-order": {"order-id": 1, "fields": [sort]}}),
+    ] {
+        server.commit("t", json!([]), json!([update])).await.refused(400, "ValidationException", "end of its range");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_under_way_are_bounded_together() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = Server::start().await;
+    let address = server.url.trim_start_matches("http://");
+    let head = format!("POST /v1/namespaces HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", 64 << 20);
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("connects");
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        held.push(stream);
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let mut one_more = tokio::net::TcpStream::connect(address).await.expect("connects");
+    one_more.write_all(head.as_bytes()).await.expect("sent");
+    one_more.shutdown().await.expect("no body comes");
+    let mut answer = String::new();
+    one_more.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("Too many request bodies"), "{answer}");
+    server.namespace(&["small"]).await;
+    drop(held);
+}

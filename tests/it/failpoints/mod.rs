@@ -9,6 +9,7 @@ mod world;
 
 use std::collections::BTreeSet;
 
+use serde_json::json;
 use world::{Operation, Request, World};
 
 /// Operations and the steps that each passes; a number counts the times before that the step is left alone.
@@ -54,8 +55,8 @@ fn armed(step: &str, before: usize, action: &str) -> String {
 #[test]
 fn every_step_has_a_case() {
     let mut tried: BTreeSet<&str> = cases().into_iter().map(|(_, step, _)| step).collect();
-    // Two of their own below.
-    tried.extend(["gc.begin", "gc.deleted"]);
+    // Those of deletion have tests of their own below.
+    tried.extend(["gc.begin", "gc.manifest", "gc.deleted"]);
     assert_eq!(tried, floeberg::failpoint::STEPS.iter().copied().collect());
 }
 
@@ -146,9 +147,8 @@ async fn a_client_that_leaves_at_any_step_cancels_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purge_that_is_killed_goes_on() {
     let mut world = World::new().await;
-    for (step, action) in
-        [("gc.begin", "return(kill)"), ("gc.deleted", "return(kill)"), ("gc.deleted", "return"), ("gc.begin", "return")]
-    {
+    let steps = ["gc.begin", "gc.manifest", "gc.deleted"];
+    for (step, action) in steps.into_iter().flat_map(|step| [(step, "return(kill)"), (step, "return")]) {
         let what = format!("{step}={action}");
         world.prepare(Operation::Purge).await;
         // The first round is that of the start.
@@ -166,4 +166,55 @@ async fn a_purge_that_is_killed_goes_on() {
         let named = world.check(&server, &what).await;
         world.check_no_leftovers(&named, &what).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_a_whole_purge() {
+    let world = World::new().await;
+    let server = world.start("");
+    for id in 0..4 {
+        server.send("POST", "/ingest/v1/ns/gone", Some(&json!([{"id": id}]))).await.expect("an answer");
+    }
+    drop(server);
+    let mut server = world.start("gc.manifest=sleep(400)");
+    let gone = "/v1/namespaces/ns/tables/gone?purgeRequested=true";
+    assert_eq!(server.send("DELETE", gone, None).await.expect("an answer").0, 204);
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    server.ask_to_stop();
+    assert!(server.stopped_well());
+    let left = world.files("ns/gone").len();
+    assert!(left > 2, "the purge was left where it was, and not ended first: {left} files");
+    let server = world.start("");
+    let mut world = world;
+    let named = world.check(&server, "started again").await;
+    world.check_no_leftovers(&named, "started again").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_split_again_when_their_spec_is_removed() {
+    let world = World::new().await;
+    let server = world.start("ingest.encoded=1*sleep(500)");
+    let rows = json!([{"id": 90, "part": 7}]);
+    let push = server.send("POST", "/ingest/v1/ns/rows", Some(&rows));
+    let relayout = async {
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        let field = json!({"name": "id_bucket", "source-id": 1, "transform": "bucket[4]"});
+        let updates = json!([
+            {"action": "add-spec", "spec": {"fields": [field]}},
+            {"action": "set-default-spec", "spec-id": -1},
+            {"action": "remove-snapshots", "snapshot-ids": []},
+            {"action": "remove-partition-specs", "spec-ids": [0]},
+        ]);
+        server
+            .send("POST", "/v1/namespaces/ns/tables/rows", Some(&json!({"requirements": [], "updates": updates})))
+            .await
+    };
+    let (pushed, changed) = tokio::join!(push, relayout);
+    let (status, answer) = changed.expect("an answer");
+    assert_eq!(status, 200, "the spec goes: {answer}");
+    let (status, answer) = pushed.expect("an answer");
+    assert_eq!(status, 200, "the rows come: {answer}");
+    let files = world.files("ns/rows/data");
+    let bucketed = |file: &std::path::PathBuf| file.to_string_lossy().contains("id_bucket=");
+    assert_eq!(files.iter().filter(|file| bucketed(file)).count(), 1, "by the new spec: {files:?}");
 }

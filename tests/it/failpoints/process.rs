@@ -64,6 +64,17 @@ impl Process {
         std::thread::sleep(Duration::from_millis(40));
     }
 
+    /// Sends the signal that ends a server.
+    pub fn ask_to_stop(&self) {
+        let own = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(own, rustix::process::Signal::TERM).expect("sent");
+    }
+
+    /// Whether the process came to its end as it should.
+    pub fn stopped_well(&mut self) -> bool {
+        self.child.wait().expect("a child").success()
+    }
+
     /// Whether the process was ended by `kill -9`, from within, in a bounded time.
     pub fn was_killed(&mut self) -> bool {
         let end = Instant::now() + Duration::from_secs(10);

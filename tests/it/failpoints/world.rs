@@ -230,13 +230,18 @@ impl World {
         named
     }
 
+    /// The files under a folder of the warehouse.
+    pub fn files(&self, folder: &str) -> BTreeSet<PathBuf> {
+        let mut files = BTreeSet::new();
+        walk(&self.dir.path().join("warehouse").join(folder), &mut files);
+        files
+    }
+
     /// Sooner or later nothing lies in the warehouse that no table names.
     pub async fn check_no_leftovers(&self, named: &BTreeSet<PathBuf>, what: &str) {
         let mut left = Vec::new();
         for _ in 0..250 {
-            let mut files = BTreeSet::new();
-            walk(&self.dir.path().join("warehouse"), &mut files);
-            left = files.difference(named).cloned().collect();
+            left = self.files("").difference(named).cloned().collect();
             if left.is_empty() {
                 return;
             }

@@ -194,3 +194,22 @@ async fn other_routes_and_methods_answer_as_problems() {
     problem(&push(&server, "ns/a/b", "{}").await, 404, "not_found", "No such endpoint");
     problem(&push(&server, "a%1F/t", "{\"id\":1}").await, 400, "malformed", "is empty");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_too_many_partitions_are_refused_alone() {
+    let server = Server::start().await;
+    push(&server, "ns/t?partition_by=id", "{\"id\":-1}").await.expect(200);
+    let many: String = (0..10_001).map(|id| format!("{{\"id\":{id}}}\n")).collect();
+    let few = |id: i64| format!("{{\"id\":{id}}}");
+    let bodies = [many.clone(), few(-2), many, few(-3), few(-4)];
+    let answers = futures::future::join_all(bodies.iter().map(|body| push(&server, "ns/t", body))).await;
+    for (answer, body) in answers.iter().zip(&bodies) {
+        if body.len() < 100 {
+            assert_eq!(answer.status, 200, "a neighbour's rows are not its own: {}", answer.text);
+        } else {
+            problem(answer, 422, "too_many_partitions", "more than 10000 partitions");
+        }
+    }
+    let summary = &super::current(&metadata(&server, "ns", "t").await)["summary"];
+    assert_eq!((&summary["total-records"], &summary["total-data-files"]), (&"4".into(), &"4".into()));
+}
