@@ -16,6 +16,8 @@ pub fn start_logging(level: &str, format: LogFormat) -> Result<()> {
             .because(error)
     })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    // A line that cannot be written, as on a full disk, is lost: said on the same stream, that would be a panic.
+    let builder = builder.log_internal_errors(false);
     drop(match format {
         LogFormat::Text => builder.with_ansi(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -1,11 +1,14 @@
 """The binary as an operator meets it: start, stop, check, a second process, a port that is taken."""
 
 import json
+import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
 
+import pyarrow as pa
 import pytest
 import requests
 
@@ -131,4 +134,92 @@ def test_cors_is_for_the_origins_that_are_named(tmp_path):
     assert answer.headers["access-control-allow-origin"] == "http://console.test"
     other = requests.options(f"{server.url}/v1/namespaces", headers={**ask, "Origin": "http://evil.test"}, timeout=10)
     assert "access-control-allow-origin" not in other.headers
+    server.stop()
+
+
+def hold(server, table, length):
+    """A push whose body never comes: its memory is set aside."""
+    connection = socket.create_connection(("127.0.0.1", server.port))
+    head = f"POST /ingest/v1/{table} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n["
+    connection.sendall(head.encode())
+    time.sleep(0.2)
+    return connection
+
+
+def test_one_tables_share_and_the_whole_memory(tmp_path):
+    server = Floeberg(tmp_path / "lake", config='[ingest]\nmemory = "1MiB"\nbody = "1MiB"\n')
+    push = lambda table, rows: requests.post(f"{server.url}/ingest/v1/{table}", json=rows, timeout=20)
+    assert push("ns/slow", [{"id": 0}]).status_code == 200
+    held = hold(server, "ns/slow", 500_000)
+    mine = push("ns/slow", [{"id": i} for i in range(2_000)])
+    assert (mine.status_code, mine.json()["code"], mine.headers["Retry-After"]) == (429, "share", "1"), mine.text
+    assert push("ns/other", [{"id": 1}]).status_code == 200, "another table is not concerned"
+    more = hold(server, "ns/more", 500_000)
+    full = push("ns/other", [{"id": i} for i in range(10_000)])
+    assert (full.status_code, full.json()["code"], full.headers["Retry-After"]) == (503, "memory", "1"), full.text
+    for connection in [held, more]:
+        connection.close()
+    time.sleep(0.2)
+    assert push("ns/slow", [{"id": i} for i in range(2_000)]).status_code == 200, "what was set aside is given back"
+    server.stop()
+
+
+def test_properties_that_are_not_followed_are_said_once(server):
+    catalog = server.pyiceberg()
+    catalog.create_namespace("ns")
+    schema = pa.schema([("id", pa.int64())])
+    catalog.create_table("ns.t", schema, properties={"write.target-file-size-bytes": "1000000"})
+    for i in range(3):
+        requests.post(f"{server.url}/ingest/v1/ns/t", json=[{"id": i}], timeout=20).raise_for_status()
+    said = [line for line in (server.folder / "log").read_text().splitlines() if "write.target-file-size-bytes" in line]
+    assert len(said) == 1 and "ns.t" in said[0] and "WARN" in said[0], said
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], check=True)
+    yield folder
+    # A server that a failed test left behind still holds it.
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_refuses_and_loses_nothing(small_disk):
+    server = Floeberg(small_disk)
+    push = lambda first: requests.post(
+        f"{server.url}/ingest/v1/ns/t", json=[{"id": i, "text": f"{i:0200}"} for i in range(first, first + 100)], timeout=20
+    )
+    assert push(0).status_code == 200
+    made = {"name": "p", "schema": {"type": "struct", "fields": []}}
+    requests.post(f"{server.url}/v1/namespaces/ns/tables", json=made, timeout=10).raise_for_status()
+    filler, acknowledged, refused = small_disk / "filler", [0], 0
+    with filler.open("wb") as out:
+        out.write(b"x" * (shutil.disk_usage(small_disk).free - 200_000))
+    for first in range(100, 20_000, 100):
+        answer = push(first)
+        assert answer.status_code in (200, 503), answer.text
+        if answer.status_code == 200:
+            acknowledged.append(first)
+        else:
+            refused += 1
+        if refused == 20:
+            break
+    assert refused == 20, "the disk was full"
+    # Whatever is left of it: in the end even the smallest commit finds no room, or all of them do.
+    for turn in range(200):
+        updates = [{"action": "set-properties", "updates": {"turn": str(turn) * 500}}]
+        body = {"requirements": [], "updates": updates}
+        answer = requests.post(f"{server.url}/v1/namespaces/ns/tables/p", json=body, timeout=10)
+        assert answer.status_code in (200, 503), answer.text
+    assert answer.status_code == 503
+    assert requests.get(f"{server.url}/v1/namespaces/ns/tables/t", timeout=10).status_code == 200, "reading goes on"
+    filler.unlink()
+    assert push(100_000).status_code == 200, "room again, and all is well"
+    acknowledged.append(100_000)
+    assert requests.get(f"{server.url}/health/ready", timeout=10).status_code == 200
+    server.kill()
+    server.start()
+    rows = server.pyiceberg().load_table("ns.t").scan().to_arrow()["id"].to_pylist()
+    assert sorted(rows) == sorted(i for first in acknowledged for i in range(first, first + 100))
     server.stop()
