@@ -9,7 +9,6 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request};
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
@@ -179,22 +178,22 @@ impl<T: DeserializeOwned> FromRequest<Api> for JsonBody<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Failure> {
-        // One without a length may be as long as one may be.
-        let declared = request.headers().get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse::<usize>().ok());
-        let most = limits::CATALOG_BODY_BYTES_MAX;
-        let Some(_place) = api.bodies.place_for(declared.unwrap_or(most).min(most)) else {
-            discard(request.into_body()).await;
-            return Err(Error::new(Kind::Unavailable, "Too many request bodies are under way: try again").into());
-        };
-        let bytes = read_body(request, most).await?;
+        // Room is taken as the body comes, and given back when what it says is known.
+        let mut room = None;
+        let grow = |bytes| api.bodies.grow(&mut room, bytes);
+        let bytes = read_body(request, limits::CATALOG_BODY_BYTES_MAX, grow).await?;
         let value = serde_json::from_slice(&bytes)
             .map_err(|error| Error::malformed(format!("Malformed request body: {error}")))?;
         Ok(Self(value))
     }
 }
 
-/// Reads a body of at most `most` bytes.
-pub(super) async fn read_body(request: Request, most: usize) -> Result<Bytes> {
+/// Reads a body of at most `most` bytes; `grow` is asked each time whether there is room for what was read so far.
+pub(super) async fn read_body(
+    request: Request,
+    most: usize,
+    mut grow: impl FnMut(usize) -> Result<()>,
+) -> Result<Bytes> {
     let mut body = request.into_body();
     let mut read = BytesMut::new();
     let pause = Duration::from_millis(limits::BODY_PAUSE_MS);
@@ -208,6 +207,10 @@ pub(super) async fn read_body(request: Request, most: usize) -> Result<Bytes> {
                 Kind::TooLarge,
                 format!("Request body has more than {most} bytes: send less at once"),
             ));
+        }
+        if let Err(error) = grow(read.len() + data.len()) {
+            discard(body).await;
+            return Err(error);
         }
         read.extend_from_slice(&data);
     }

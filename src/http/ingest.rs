@@ -124,7 +124,7 @@ pub(super) async fn append(
         }
     };
     let most = api.ingest.settings().body;
-    let body = read_body(request, most).await?;
+    let body = read_body(request, most, |_| Ok(())).await?;
     metrics::counter!("floeberg_ingest_bytes_total", "stage" => "wire").increment(body.len() as u64);
     match api.ingest.append(Append { table, body, encoding, options, admitted }).await? {
         Outcome::Committed(committed) => Ok(receipt(&committed).into_response()),

@@ -85,10 +85,22 @@ impl Default for Bodies {
 }
 
 impl Bodies {
-    /// Room for one of so many bytes, if there is any now.
-    fn place_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let kib = u32::try_from((bytes >> 10) + 1).ok()?;
-        Arc::clone(&self.0).try_acquire_many_owned(kib).ok()
+    /// Makes the room of one body large enough for so many bytes, if there is any left.
+    fn grow(&self, room: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<()> {
+        let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = ((bytes >> 10) + 1).saturating_sub(held);
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        let further = Arc::clone(&self.0).try_acquire_many_owned(more).map_err(|_| {
+            Error::new(
+                Kind::Unavailable,
+                "The request bodies under way take all the memory there is for them: try again",
+            )
+        })?;
+        match room {
+            Some(room) => room.merge(further),
+            None => *room = Some(further),
+        }
+        Ok(())
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) async fn report_metrics(
     TablePath(name): TablePath,
     request: Request,
 ) -> Result<StatusCode, Failure> {
-    let body = read_body(request, limits::REPORT_BYTES_MAX).await?;
+    let body = read_body(request, limits::REPORT_BYTES_MAX, |_| Ok(())).await?;
     let report: ReportMetricsRequest = serde_json::from_slice(&body)
         .map_err(|error| Error::malformed(format!("Malformed metrics report: {error}")))?;
     let kind = match report.report_type.as_str() {
