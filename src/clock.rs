@@ -36,6 +36,19 @@ impl Clock {
     }
 }
 
+/// A length of time as people write it: a whole number and a unit, `ms`, `s`, `m` or `h`.
+pub fn duration_of(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let ms = match unit.trim() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(ms).map(Duration::from_millis)
+}
+
 /// A point on the monotonic clock, for measuring how long something took.
 pub fn tick() -> Instant {
     Instant::now()

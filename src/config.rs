@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::ingest::IngestSettings;
 use crate::lake::{S3Settings, WarehouseSettings};
@@ -184,17 +185,7 @@ fn parse_listen(text: &str) -> Result<SocketAddr> {
         .map_err(|_| Error::illegal(format!("listen = {text:?} is not an address and a port, such as 127.0.0.1:8181")))
 }
 
-/// A whole number and a unit: `ms`, `s`, `m` or `h`.
 fn parse_duration(key: &str, text: &str) -> Result<Duration> {
     let bad = || Error::illegal(format!("{key} = {text:?} is not a time, such as 25s, 500ms or 2m"));
-    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
-    let number: u64 = text[..digits].parse().map_err(|_| bad())?;
-    let ms = match text[digits..].trim() {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(bad()),
-    };
-    number.checked_mul(ms).map(Duration::from_millis).ok_or_else(bad)
+    clock::duration_of(text).ok_or_else(bad)
 }

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::error::Failure;
 use super::extract::{IngestPath, Query, discard, read_body};
+use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::{Append, AppendOptions, Committed, Encoding, Outcome, Reserved, RowError, Verdicts};
 use crate::names::TableName;
@@ -182,16 +183,9 @@ fn options(query: &Query) -> Result<AppendOptions> {
 }
 
 fn duration(text: &str) -> Result<Duration> {
-    let bad = || {
+    clock::duration_of(text).ok_or_else(|| {
         Error::malformed(format!("timeout={text} is not a time, such as 60s or 500ms")).with_code("unknown_parameter")
-    };
-    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let number: u64 = digits.parse().map_err(|_| bad())?;
-    match unit {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        _ => Err(bad()),
-    }
+    })
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
