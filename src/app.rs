@@ -74,6 +74,13 @@ impl App {
             readiness.stop();
         };
         let served = http::serve(listener, router, stop, grace).await;
+        // What clients left behind is finished too.
+        let works = api.catalog.works();
+        works.close();
+        tokio::select! {
+            () = works.wait() => {}
+            () = clock::sleep(grace) => tracing::warn!("commits were still under way when the time to stop was over"),
+        }
         upkeep.abort();
         driver.stop().await;
         api.reports.drain().await;

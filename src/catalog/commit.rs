@@ -11,13 +11,13 @@ use futures::future::{join_all, try_join_all};
 use super::change::{Change, Outcome, Trace};
 use super::metadata::TableMetadata;
 use super::metadata::snapshot::MetadataLogEntry;
-use super::{Catalog, Loaded, detached, loaded, place, properties, refused};
+use super::{Catalog, Loaded, loaded, place, properties, refused};
 use crate::clock;
 use crate::error::{Error, Kind, Result, What};
 use crate::failpoint;
 use crate::limits;
 use crate::names::TableName;
-use crate::store::swap::{NewTable, Pointer, Refusal, Step, Swap, Verdict};
+use crate::store::swap::{NewTable, PointedFile, Pointer, Refusal, Step, Swap, Verdict};
 use crate::store::tables::{TableRow, no_such_table};
 
 /// A change and the table it is for.
@@ -76,7 +76,7 @@ impl Catalog {
             self.check_added_files(&one.change)?;
         }
         let catalog = self.clone();
-        detached(async move { catalog.commit_until_settled(&changes).await }).await
+        self.detached(async move { catalog.commit_until_settled(&changes).await }).await
     }
 
     async fn commit_until_settled(&self, changes: &[TableChange]) -> Result<Vec<Arc<Loaded>>> {
@@ -232,6 +232,7 @@ impl Catalog {
             location: metadata.location.as_str().into(),
             location_key: location.map_or_else(|_| metadata.location.clone() + "/", |location| location.key()),
             metadata_location: Arc::clone(metadata_location),
+            file: PointedFile::New,
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A client that commits from outside works for a while on the state it loaded; ingest, which is inside and fast, would
 //! win every race against it for ever. So after such a commit lost, ingest leaves the table alone for a moment: a short
-//! one at first, longer each time another commit from outside is lost before one gets through, and never longer than a
-//! bound, so that whoever pushes rows notices a pause and no more.
+//! one at first, longer with each further commit from outside that is lost, shorter with each that gets through, and never
+//! longer than a bound, so that whoever pushes rows notices a pause and no more.
 
 use std::time::{Duration, Instant};
 
@@ -43,14 +43,15 @@ impl Default for Courtesy {
 impl Courtesy {
     /// A commit from outside lost its race on this table.
     pub(super) fn lost(&self, table: &TableName) {
-        let in_a_row = self.lost.get(table).map_or(0, |before| before.in_a_row + 1);
+        let in_a_row = self.lost.get(table).map_or(0, |before| (before.in_a_row + 1).min(8));
         self.lost.insert(table.clone(), Losses { since: clock::tick(), in_a_row });
     }
 
     /// A commit from outside got through.
     pub(super) fn won(&self, table: &TableName) {
         if let Some(before) = self.lost.get(table) {
-            self.lost.insert(table.clone(), Losses { in_a_row: 0, ..before });
+            // One fewer who waits; the others come back after pauses of their own.
+            self.lost.insert(table.clone(), Losses { in_a_row: before.in_a_row.saturating_sub(1), ..before });
         }
     }
 }

@@ -6,13 +6,13 @@ use bytes::Bytes;
 
 use super::create::Description;
 use super::metadata::TableMetadata;
-use super::{Catalog, Loaded, commit, detached, place, properties, refused};
+use super::{Catalog, Loaded, commit, place, properties, refused};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::limits;
 use crate::names::TableName;
-use crate::store::swap::{NewTable, Refusal, Removal, Step, Swap, Verdict};
+use crate::store::swap::{NewTable, PointedFile, Refusal, Removal, Step, Swap, Verdict};
 use crate::store::tables::{TableRow, no_such_table};
 
 /// A table that somebody wants created.
@@ -56,7 +56,7 @@ impl Catalog {
             return Err(commit::table_exists(&request.name));
         }
         let catalog = self.clone();
-        detached(async move {
+        self.detached(async move {
             match request.creation {
                 Created::Staged => catalog.stage(&request).await,
                 Created::Now => catalog.create_until_settled(&request).await,
@@ -134,7 +134,7 @@ impl Catalog {
         self.warehouse.check(&register.metadata_location)?;
         self.namespace_exists(&register.name.namespace).await?;
         let catalog = self.clone();
-        detached(async move { catalog.register_until_settled(&register).await }).await
+        self.detached(async move { catalog.register_until_settled(&register).await }).await
     }
 
     async fn register_until_settled(&self, register: &Register) -> Result<Arc<Loaded>> {
@@ -154,6 +154,7 @@ impl Catalog {
             let loaded = self.load_file(&location).await?;
             self.check_places(None, &loaded.metadata)?;
             let mut pointer = self.pointer_to(&loaded.metadata, &location);
+            pointer.file = PointedFile::Existing;
             if pointer.uuid.is_empty() {
                 pointer.uuid = clock::new_uuid().into();
             }
@@ -177,7 +178,7 @@ impl Catalog {
     pub async fn drop_table(&self, name: TableName, purge: bool) -> Result<()> {
         self.find(&name).await?;
         let catalog = self.clone();
-        detached(async move { catalog.drop_until_settled(&name, purge).await }).await
+        self.detached(async move { catalog.drop_until_settled(&name, purge).await }).await
     }
 
     async fn drop_until_settled(&self, name: &TableName, purge: bool) -> Result<()> {
@@ -214,7 +215,7 @@ impl Catalog {
             return Err(commit::table_exists(&to));
         }
         let catalog = self.clone();
-        detached(async move { catalog.rename_until_settled(&from, &to).await }).await
+        self.detached(async move { catalog.rename_until_settled(&from, &to).await }).await
     }
 
     async fn rename_until_settled(&self, from: &TableName, to: &TableName) -> Result<()> {

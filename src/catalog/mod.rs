@@ -38,6 +38,7 @@ use std::task::{Context, Poll};
 use futures::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result, What};
@@ -64,13 +65,15 @@ pub struct Catalog {
     sequencer: Sequencer,
     courtesy: Courtesy,
     garbage: Arc<Notify>,
+    works: TaskTracker,
 }
 
 impl Catalog {
     /// The catalog of a warehouse. `garbage` is woken whenever something was queued for deletion.
     pub fn new(store: Store, warehouse: Warehouse, clock: Clock, garbage: Arc<Notify>) -> Self {
         let cache = MetadataCache::new(warehouse.clone());
-        Self { store, warehouse, clock, cache, sequencer: Sequencer::default(), courtesy: Courtesy::default(), garbage }
+        let (sequencer, courtesy, works) = Default::default();
+        Self { store, warehouse, clock, cache, sequencer, courtesy, garbage, works }
     }
 
     /// The warehouse.
@@ -103,6 +106,22 @@ impl Catalog {
         outcome
     }
 
+    /// The tasks whose work goes on whether or not anybody waits for it; a stop waits for them.
+    pub fn works(&self) -> &TaskTracker {
+        &self.works
+    }
+
+    /// Runs `work` to its end whether or not the caller waits for it. A caller that does wait runs it itself; only when it
+    /// goes away does what is left become a task of its own.
+    async fn detached<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        let work = Some(Box::pin(AssertUnwindSafe(work).catch_unwind()));
+        Detached { work, works: self.works.clone() }.await.unwrap_or_else(|cause| {
+            let text = cause.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| cause.downcast_ref::<String>().cloned()).unwrap_or_default();
+            Err(Error::new(Kind::CommitUnknown, "The commit was cut off by a fault of the server").because(text))
+        })
+    }
+
     /// Queues files of an attempt that certainly did not commit. That they stay where the database is down is
     /// harmless: nothing names them.
     pub(crate) async fn abandon(&self, locations: &[String]) {
@@ -115,28 +134,20 @@ impl Catalog {
     }
 }
 
-/// Runs `work` to its end whether or not the caller waits for it. A caller that does wait runs it itself; only when it
-/// goes away does what is left become a task of its own.
-async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    let caught = AssertUnwindSafe(work).catch_unwind();
-    Detached(Some(Box::pin(caught))).await.unwrap_or_else(|cause| {
-        let text = cause.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| cause.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(Error::new(Kind::CommitUnknown, "The commit was cut off by a fault of the server").because(text))
-    })
+/// A future that goes on when it is dropped, as a task that the tracker knows.
+struct Detached<F: Future<Output: Send> + Send + 'static> {
+    work: Option<Pin<Box<F>>>,
+    works: TaskTracker,
 }
-
-/// A future that goes on when it is dropped.
-struct Detached<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
 
 impl<F: Future<Output: Send> + Send + 'static> Future for Detached<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let Some(work) = &mut self.0 else { return Poll::Pending };
+        let Some(work) = &mut self.work else { return Poll::Pending };
         let polled = work.as_mut().poll(context);
         if polled.is_ready() {
-            self.0 = None;
+            self.work = None;
         }
         polled
     }
@@ -144,8 +155,8 @@ impl<F: Future<Output: Send> + Send + 'static> Future for Detached<F> {
 
 impl<F: Future<Output: Send> + Send + 'static> Drop for Detached<F> {
     fn drop(&mut self) {
-        if let (Some(work), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            drop(runtime.spawn(work));
+        if let (Some(work), Ok(runtime)) = (self.work.take(), Handle::try_current()) {
+            drop(self.works.spawn_on(work, &runtime));
         }
     }
 }
@@ -158,6 +169,9 @@ fn refused(refusal: &Refusal) -> Error {
             Error::new(Kind::AlreadyExists(What::Table), format!("Table already exists: {name}"))
         }
         Refusal::NoNamespace(name) => crate::store::namespaces::no_such_namespace(&name.namespace),
+        Refusal::Doomed(location) => Error::invalid(format!(
+            "Metadata file {location:?} is queued for deletion, because its table no longer needs it: name another"
+        )),
         Refusal::LocationTaken(location) => Error::invalid(format!(
             "Location {location:?} is taken: a live table is at it, inside it or around it; choose another"
         )),

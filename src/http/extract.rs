@@ -13,10 +13,11 @@ use http::request::Parts;
 use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::Api;
 use super::error::Failure;
 use super::page::Page;
+use super::{Api, Bodies};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::names::{LEVEL_SEPARATOR, Namespace, TableName};
@@ -179,21 +180,33 @@ impl<T: DeserializeOwned> FromRequest<Api> for JsonBody<T> {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Failure> {
         // Room is taken as the body comes, and given back when what it says is known.
-        let mut room = None;
-        let grow = |bytes| api.bodies.grow(&mut room, bytes);
-        let bytes = read_body(request, limits::CATALOG_BODY_BYTES_MAX, grow).await?;
+        let mut room = Room::of(&api.bodies);
+        let bytes = read_body(request, limits::CATALOG_BODY_BYTES_MAX, &mut room).await?;
         let value = serde_json::from_slice(&bytes)
             .map_err(|error| Error::malformed(format!("Malformed request body: {error}")))?;
         Ok(Self(value))
     }
 }
 
-/// Reads a body of at most `most` bytes; `grow` is asked each time whether there is room for what was read so far.
-pub(super) async fn read_body(
-    request: Request,
-    most: usize,
-    mut grow: impl FnMut(usize) -> Result<()>,
-) -> Result<Bytes> {
+/// The room that one body takes among others, as far as it is bounded.
+#[derive(Debug, Default)]
+pub(super) struct Room<'a> {
+    bodies: Option<&'a Bodies>,
+    held: Option<OwnedSemaphorePermit>,
+}
+
+impl<'a> Room<'a> {
+    fn of(bodies: &'a Bodies) -> Self {
+        Self { bodies: Some(bodies), held: None }
+    }
+
+    fn grow(&mut self, bytes: usize) -> Result<()> {
+        self.bodies.map_or(Ok(()), |bodies| bodies.grow(&mut self.held, bytes))
+    }
+}
+
+/// Reads a body of at most `most` bytes, each time asking whether there is room for what was read so far.
+pub(super) async fn read_body(request: Request, most: usize, room: &mut Room<'_>) -> Result<Bytes> {
     let mut body = request.into_body();
     let mut read = BytesMut::new();
     let pause = Duration::from_millis(limits::BODY_PAUSE_MS);
@@ -201,14 +214,17 @@ pub(super) async fn read_body(
     while let Some(frame) = tokio::time::timeout(pause, body.frame()).await.map_err(paused)? {
         let frame = frame.map_err(|error| Error::malformed("Request body ended early").because(error))?;
         let Ok(data) = frame.into_data() else { continue };
-        if read.len() + data.len() > most {
-            discard(body).await;
-            return Err(Error::new(
-                Kind::TooLarge,
-                format!("Request body has more than {most} bytes: send less at once"),
-            ));
-        }
-        if let Err(error) = grow(read.len() + data.len()) {
+        let bytes = read.len() + data.len();
+        let fits = if bytes > most {
+            let message = format!("Request body has more than {most} bytes: send less at once");
+            Err(Error::new(Kind::TooLarge, message))
+        } else {
+            room.grow(bytes)
+        };
+        if let Err(error) = fits {
+            // The rest is only looked at: others need the room meanwhile.
+            room.held = None;
+            drop(read);
             discard(body).await;
             return Err(error);
         }

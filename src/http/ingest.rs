@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::error::Failure;
-use super::extract::{IngestPath, Query, discard, read_body};
+use super::extract::{IngestPath, Query, Room, discard, read_body};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::{Append, AppendOptions, Committed, Encoding, Outcome, Reserved, RowError, Verdicts};
@@ -102,6 +102,7 @@ pub(super) struct Problem {
         (status = 413, description = "Too many bytes or rows", body = Problem),
         (status = 415, description = "A format or encoding that is not spoken here", body = Problem),
         (status = 422, description = "Rows do not fit; nothing was written", body = Problem),
+        (status = 429, description = "The table's share of the memory is used up; slow down", body = Problem),
         (status = 500, description = "The outcome is not known", body = Problem),
         (status = 503, description = "Certainly not written; try again", body = Problem),
         (status = 504, description = "Not committed in time; it may still be", body = Problem),
@@ -125,7 +126,7 @@ pub(super) async fn append(
         }
     };
     let most = api.ingest.settings().body;
-    let body = read_body(request, most, |_| Ok(())).await?;
+    let body = read_body(request, most, &mut Room::default()).await?;
     metrics::counter!("floeberg_ingest_bytes_total", "stage" => "wire").increment(body.len() as u64);
     match api.ingest.append(Append { table, body, encoding, options, admitted }).await? {
         Outcome::Committed(committed) => Ok(receipt(&committed).into_response()),

@@ -58,7 +58,7 @@ impl Groups {
         };
         if idle {
             let groups = self.clone();
-            tokio::spawn(async move { groups.run(uuid).await });
+            drop(self.catalog.works().spawn(async move { groups.run(uuid).await }));
         }
         heard
     }

@@ -1,6 +1,6 @@
 //! Memory for requests under way: one budget for all, and a share of it that one table may take.
 //!
-//! What does not fit is refused before anything is read: with [`Kind::Busy`] where the table has used up its share, with
+//! What does not fit is refused, a body before it is read, its columns before they are decoded: with [`Kind::Busy`] where the table has used up its share, with
 //! [`Kind::Unavailable`] where the server is full.
 
 use std::collections::HashMap;
@@ -35,7 +35,7 @@ pub struct Reserved {
 impl Memory {
     pub(super) fn new(bytes: usize) -> Self {
         let pages = bytes.div_ceil(PAGE_BYTES);
-        let share = pages / 100 * limits::TABLE_SHARE_PERCENT;
+        let share = pages * limits::TABLE_SHARE_PERCENT / 100;
         Self { pages: Arc::new(Semaphore::new(pages)), share, taken: Arc::default() }
     }
 

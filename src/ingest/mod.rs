@@ -5,8 +5,7 @@
 //! written. Rows that fit join the table's next commit ([`group`]); when the answer leaves, they are in a snapshot that is
 //! on the disk. A table that does not exist is created from its first rows ([`infer`]).
 //!
-//! Memory is bounded ([`memory`]): a request that does not fit beside those under way is refused before anything is read
-//! of it.
+//! Memory is bounded ([`memory`]): a request that does not fit beside those under way is refused.
 
 mod body;
 mod coerce;
@@ -145,7 +144,7 @@ impl Ingest {
     pub async fn append(&self, request: Append) -> Result<Outcome> {
         let this = self.clone();
         let timeout = request.options.timeout.unwrap_or(DEFAULT_TIMEOUT);
-        let work = tokio::spawn(async move { this.run(request).await });
+        let work = self.catalog.works().spawn(async move { this.run(request).await });
         match tokio::time::timeout(timeout, work).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => {

@@ -69,9 +69,12 @@ async fn delete_files(catalog: &Catalog, entries: Vec<Entry>) -> Result<()> {
             Err(error) => settle(catalog, &entry, Err(error)).await?,
         }
     }
+    if done.is_empty() {
+        return Ok(());
+    }
     count(done.len());
     failpoint::at("gc.deleted")?;
-    if done.is_empty() { Ok(()) } else { catalog.store().deletion_done(&done).await }
+    catalog.store().deletion_done(&done).await
 }
 
 async fn settle(catalog: &Catalog, entry: &Entry, outcome: Result<()>) -> Result<()> {

@@ -153,6 +153,21 @@ pub(super) async fn enqueue_files<'a>(
     Ok(())
 }
 
+/// Whether an object is queued for deletion.
+pub(super) async fn is_queued(
+    connection: &mut AnyConnection,
+    warehouse: &WarehouseName,
+    location: &str,
+) -> Result<bool> {
+    let found = sqlx::query("select 1 from gc_queue where warehouse = $1 and location = $2 limit 1")
+        .bind(warehouse.as_str())
+        .bind(location)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    Ok(found.is_some())
+}
+
 /// Queues everything reachable from a table that goes.
 pub(super) async fn enqueue_purge(
     transaction: &mut AnyConnection,

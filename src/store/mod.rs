@@ -1,12 +1,12 @@
 //! All SQL.
 //!
-//! [`Store::read`] and [`Store::write`] are the only ways in: a connection to read with, or a transaction that holds the
-//! database's one write lock from its first statement on. SQLite runs in WAL mode with `synchronous=FULL`: when a commit
+//! [`Store::read`], [`Store::write`] and [`Store::swap`] are the only ways in: a connection to read with, a transaction that
+//! holds the database's one write lock from its first statement on, and the queue of changes of pointers. SQLite runs in WAL mode with `synchronous=FULL`: when a commit
 //! returns, it is on the disk. One SQL text serves every database: `$1` placeholders, `on conflict do nothing` and row
 //! counts instead of constraint names.
 //!
 //! A failed statement is [`Kind::Unavailable`]: certainly nothing happened. A failed *commit* of a swap is
-//! [`Kind::CommitUnknown`]; `swap.rs` alone decides that.
+//! [`Kind::CommitUnknown`], unless it is one that certainly undid everything.
 
 pub mod gc;
 mod moves;
@@ -61,7 +61,7 @@ pub struct WriteTransaction {
 impl WriteTransaction {
     /// Makes it durable.
     pub async fn commit(self) -> Result<()> {
-        self.transaction.commit().await.map_err(unavailable)
+        self.transaction.commit().await.map_err(commit_failed)
     }
 }
 
@@ -144,6 +144,8 @@ fn pool(size: u32) -> AnyPoolOptions {
         .max_lifetime(None)
         .test_before_acquire(false)
         .after_connect(|connection, _| Box::pin(prepare(connection)))
+        // One whose rollback failed believes for ever to be inside a transaction.
+        .before_acquire(|connection, _| Box::pin(std::future::ready(Ok(!connection.is_in_transaction()))))
 }
 
 /// How a transaction that will write begins; a plain `begin` would fail later, when its first write meets another's lock.
@@ -161,6 +163,29 @@ async fn connect(url: &str) -> sqlx::Result<AnyConnection> {
     let mut connection = AnyConnection::connect(url).await?;
     prepare(&mut connection).await?;
     Ok(connection)
+}
+
+/// A full disk, or a database that somebody else holds, fails a commit before anything of it is there; of any other
+/// failure nobody can say.
+fn certainly_undone(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<sqlx::Error>());
+    let code = cause.and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
+    // SQLite's primary codes BUSY and FULL.
+    matches!(code.as_deref(), Some("5" | "13"))
+}
+
+fn commit_unknown(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(
+        Kind::CommitUnknown,
+        "The catalog's database failed while committing: the change may or may not be there",
+    )
+    .because(error)
+}
+
+/// What a failed commit means for whoever waits for it.
+fn commit_failed(error: sqlx::Error) -> Error {
+    let error = unavailable(error);
+    if certainly_undone(&error) { error } else { commit_unknown(error) }
 }
 
 /// The database cannot do it now, and did nothing.

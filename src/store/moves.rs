@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sqlx::{AnyConnection, AssertSqlSafe};
 
-use super::swap::{Pointer, Refusal, Step, Swap, Verdict};
+use super::swap::{PointedFile, Pointer, Refusal, Step, Swap, Verdict};
 use super::tables::TableRow;
 use super::{column, step, unavailable};
 use crate::error::Result;
@@ -28,7 +28,9 @@ impl<'a> Move<'a> {
     /// The step as a move, if it is no more than one: the table stays itself, where it is.
     pub(super) fn of(step: &'a Step) -> Option<Self> {
         match step {
-            Step::Replace { from, to } if (&to.uuid, &to.location) == (&from.uuid, &from.location) => {
+            Step::Replace { from, to }
+                if (&to.uuid, &to.location) == (&from.uuid, &from.location) && to.file == PointedFile::New =>
+            {
                 Some(Self { from, to })
             }
             _ => None,

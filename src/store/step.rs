@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sqlx::AnyConnection;
 
 use super::moves::{self, Move};
-use super::swap::{NewTable, Pointer, Refusal, Removal, Step, Swap, Verdict};
+use super::swap::{NewTable, PointedFile, Pointer, Refusal, Removal, Step, Swap, Verdict};
 use super::tables::{TableRow, ancestors, end_of_prefix};
 use super::{gc, namespaces, unavailable};
 use crate::error::Result;
@@ -19,6 +19,12 @@ type Applied = Result<Option<Arc<TableRow>>, Refusal>;
 
 /// Applies one step inside the swap's transaction.
 pub(super) async fn apply(connection: &mut AnyConnection, swap: &Swap, step: &Step) -> Result<Applied> {
+    if let Step::Insert(NewTable { pointer, .. }) | Step::Replace { to: pointer, .. } = step
+        && pointer.file == PointedFile::Existing
+        && gc::is_queued(connection, &swap.warehouse, &pointer.metadata_location).await?
+    {
+        return Ok(Err(Refusal::Doomed(pointer.metadata_location.to_string())));
+    }
     match step {
         Step::Insert(new) => insert(connection, swap, new).await,
         Step::Replace { from, to } => replace(connection, from, to).await,

@@ -1,7 +1,7 @@
 //! The one place where a table pointer changes: inserted, replaced, removed or renamed.
 //!
-//! A [`Swap`] is one or more steps that happen together or not at all. Swaps wait in a queue; the task behind it takes
-//! all that wait, up to a limit, into one SQL transaction, each with its own savepoint and verdict, and makes them
+//! A [`Swap`] is one or more steps that happen together or not at all. Swaps wait in a queue; the task behind it
+//! (`writer.rs`) takes all that wait, up to a limit, into one SQL transaction, each with its own verdict, and makes them
 //! durable with one fsync. What a step compares, it compares inside that transaction.
 //!
 //! How it fails: a refusal is a [`Verdict`], not an error. An error of kind [`Kind::Unavailable`] means that certainly
@@ -84,6 +84,17 @@ pub struct Pointer {
     pub location_key: String,
     /// The metadata file.
     pub metadata_location: Arc<str>,
+    /// Whether the file was written for this swap or was there before, when it may be queued for deletion.
+    pub file: PointedFile,
+}
+
+/// Where the file that a pointer is to name comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PointedFile {
+    /// It was written for this swap.
+    New,
+    /// It was there before.
+    Existing,
 }
 
 /// What happens to a removed table's files.
@@ -117,6 +128,8 @@ pub enum Refusal {
     NoNamespace(TableName),
     /// A live table has this location, or one inside or around it.
     LocationTaken(String),
+    /// The file that the pointer was to name is queued for deletion.
+    Doomed(String),
 }
 
 /// The way back to who waits.

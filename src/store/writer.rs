@@ -1,8 +1,11 @@
 //! The task that moves pointers: swaps out of the queue, into one SQL transaction after the other.
 //!
-//! It has a connection of its own. A commit that failed, or a fault of ours in the middle, leaves that connection in a state
-//! nobody knows: it is dropped, the database is opened and read again, and until then swaps are refused and the server is
-//! not ready.
+//! Swaps that each move one pointer are one statement together; among others, each has its savepoint, so that one that is
+//! refused does not stop its neighbours.
+//!
+//! It has a connection of its own. After an error, or a fault of ours in the middle, nobody knows in what state that is: it
+//! is dropped, and the database is opened and read again. Until then swaps are refused; if a commit's outcome is unknown,
+//! the server is not ready either.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -17,7 +20,7 @@ use super::gc::{self, Doomed};
 use super::moves::{self, Move};
 use super::pointers::{Key, Pointers};
 use super::swap::{Answer, Step, Swap, Verdict};
-use super::{BEGIN, Writing, connect, step, unavailable};
+use super::{BEGIN, Writing, certainly_undone, commit_failed, commit_unknown, connect, step, unavailable};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::limits;
@@ -102,6 +105,9 @@ impl Writer {
     }
 
     async fn apply_group(&mut self, group: Vec<Queued>) {
+        if self.connection.is_none() {
+            self.reopen().await;
+        }
         let turn = Arc::clone(&self.writing).lock_owned().await;
         let outcome = match &mut self.connection {
             // A fault in one group is not the end of the queue; how far it came nobody can say.
@@ -121,18 +127,16 @@ impl Writer {
             }
             Err(error) => {
                 tracing::error!(swaps = group.len(), error = error.chain(), "a group of swaps failed");
-                let unknown = error.kind() == Kind::CommitUnknown;
-                if unknown {
+                // Whatever failed, the connection may still believe to be inside a transaction.
+                self.connection = None;
+                if error.kind() == Kind::CommitUnknown {
                     self.trusted.store(false, Ordering::Release);
-                    self.connection = None;
                 }
                 for (swap, answer) in group {
                     forget(&self.pointers, &swap);
                     drop(answer.send(Err(error.copy())));
                 }
-                if unknown {
-                    self.reopen().await;
-                }
+                self.reopen().await;
             }
         }
     }
@@ -151,10 +155,9 @@ async fn apply_together(connection: &mut AnyConnection, group: &[Queued]) -> Res
 
 /// One statement without a transaction around it. Whether an error came before its commit or from it cannot be told.
 async fn move_at_once(connection: &mut AnyConnection, moves: &[Move<'_>]) -> Result<Vec<Verdict>> {
-    moves::apply(connection, moves).await.map_err(|error| match error {
-        error if certainly_undone(&error) => error,
-        error => commit_unknown(error),
-    })
+    moves::apply(connection, moves)
+        .await
+        .map_err(|error| if certainly_undone(&error) { error } else { commit_unknown(error) })
 }
 
 async fn apply_in_transaction(
@@ -181,10 +184,7 @@ async fn apply_in_transaction(
     let applied = group.iter().zip(&verdicts).filter(|(_, verdict)| matches!(verdict, Verdict::Applied(_)));
     gc::enqueue_files(&mut transaction, applied.flat_map(|((swap, _), _)| doomed(swap))).await?;
     failpoint::at("swap.applied")?;
-    transaction.commit().await.map_err(|error| match unavailable(error) {
-        error if certainly_undone(&error) => error,
-        error => commit_unknown(error),
-    })?;
+    transaction.commit().await.map_err(commit_failed)?;
     Ok(verdicts)
 }
 
@@ -212,23 +212,6 @@ async fn apply_steps(transaction: &mut AnyConnection, swap: &Swap) -> Result<Ver
         }
     }
     Ok(Verdict::Applied(rows))
-}
-
-/// A full disk, or a database that somebody else holds, fails a commit before anything of it is there; of any other
-/// failure nobody can say.
-fn certainly_undone(error: &Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<sqlx::Error>());
-    let code = cause.and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
-    // SQLite's primary codes BUSY and FULL.
-    matches!(code.as_deref(), Some("5" | "13"))
-}
-
-fn commit_unknown(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::new(
-        Kind::CommitUnknown,
-        "The catalog's database failed while committing: the change may or may not be there",
-    )
-    .because(error)
 }
 
 fn key(swap: &Swap, name: &TableName) -> Key {

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -213,10 +214,26 @@ def test_a_full_disk_refuses_and_loses_nothing(small_disk):
         answer = requests.post(f"{server.url}/v1/namespaces/ns/tables/p", json=body, timeout=10)
         assert answer.status_code in (200, 503), answer.text
     assert answer.status_code == 503
+    for turn in range(20):
+        answers = [
+            requests.post(f"{server.url}/v1/namespaces", json={"namespace": [f"n{turn}"]}, timeout=10),
+            requests.post(f"{server.url}/v1/namespaces/ns/tables", json={**made, "name": f"m{turn}"}, timeout=10),
+            requests.delete(f"{server.url}/v1/namespaces/ns/tables/m{turn}", timeout=10),
+        ]
+        assert all(answer.status_code in (200, 204, 404, 503) for answer in answers), [answer.text for answer in answers]
     assert requests.get(f"{server.url}/v1/namespaces/ns/tables/t", timeout=10).status_code == 200, "reading goes on"
     filler.unlink()
     assert push(100_000).status_code == 200, "room again, and all is well"
     acknowledged.append(100_000)
+    # What takes a transaction of several statements is well again too.
+    tables = f"{server.url}/v1/namespaces/after/tables"
+    requests.post(f"{server.url}/v1/namespaces", json={"namespace": ["after"]}, timeout=10).raise_for_status()
+    location = requests.post(tables, json={**made, "name": "gone"}, timeout=10).json()["metadata"]["location"]
+    requests.delete(f"{tables}/gone?purgeRequested=true", timeout=10).raise_for_status()
+    deadline = time.monotonic() + 20
+    while Path(location.removeprefix("file://")).exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(location.removeprefix("file://")).exists()
     assert requests.get(f"{server.url}/health/ready", timeout=10).status_code == 200
     server.kill()
     server.start()

@@ -7,7 +7,7 @@ use super::wire::{IcebergErrorResponse, ReportMetricsRequest};
 use crate::error::{Error, Result};
 use crate::http::Api;
 use crate::http::error::Failure;
-use crate::http::extract::{TablePath, read_body};
+use crate::http::extract::{Room, TablePath, read_body};
 use crate::limits;
 
 /// Takes a report of a scan or commit. It is kept if the table exists, counted anyhow: Trino reports on a table before
@@ -31,7 +31,7 @@ pub(crate) async fn report_metrics(
     TablePath(name): TablePath,
     request: Request,
 ) -> Result<StatusCode, Failure> {
-    let body = read_body(request, limits::REPORT_BYTES_MAX, |_| Ok(())).await?;
+    let body = read_body(request, limits::REPORT_BYTES_MAX, &mut Room::default()).await?;
     let report: ReportMetricsRequest = serde_json::from_slice(&body)
         .map_err(|error| Error::malformed(format!("Malformed metrics report: {error}")))?;
     let kind = match report.report_type.as_str() {
