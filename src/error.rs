@@ -138,6 +138,13 @@ impl Error {
         self
     }
 
+    /// The same error, caused by a panic of ours.
+    #[must_use]
+    pub fn because_of_panic(self, cause: &(dyn std::any::Any + Send)) -> Self {
+        let text = cause.downcast_ref::<&str>().copied().or_else(|| cause.downcast_ref::<String>().map(String::as_str));
+        self.because(text.unwrap_or_default())
+    }
+
     /// The same error for another who waits; its source stays with the original, which is logged.
     #[must_use]
     pub fn copy(&self) -> Self {

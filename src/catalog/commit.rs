@@ -295,15 +295,14 @@ fn trim_log(metadata: &mut TableMetadata) -> Vec<String> {
     let most = properties::whole(&metadata.properties, "write.metadata.previous-versions-max", 100).max(1);
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let over = metadata.metadata_log.len().saturating_sub(most);
-    let gone: Vec<String> = metadata.metadata_log.drain(..over).map(|entry| entry.metadata_file.to_string()).collect();
+    let gone: Vec<Arc<str>> = metadata.metadata_log.drain(..over).map(|entry| entry.metadata_file).collect();
+    if !properties::flag(&metadata.properties, "write.metadata.delete-after-commit.enabled", false) {
+        return Vec::new();
+    }
     // What lies elsewhere may be another table's: a log is only text that somebody wrote.
     let own = format!("{}/", place::metadata_folder(metadata));
-    let gone =
-        gone.into_iter().filter(|file| file.strip_prefix(&own).is_some_and(|name| !name.contains('/'))).collect();
-    if properties::flag(&metadata.properties, "write.metadata.delete-after-commit.enabled", false) {
-        return gone;
-    }
-    Vec::new()
+    let is_own = |file: &&Arc<str>| file.strip_prefix(&*own).is_some_and(|name| !name.contains('/'));
+    gone.iter().filter(is_own).map(|file| file.to_string()).collect()
 }
 
 /// The table exists already, said of a creation.

@@ -116,9 +116,8 @@ impl Catalog {
     async fn detached<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
         let work = Some(Box::pin(AssertUnwindSafe(work).catch_unwind()));
         Detached { work, works: self.works.clone() }.await.unwrap_or_else(|cause| {
-            let text = cause.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let text = text.or_else(|| cause.downcast_ref::<String>().cloned()).unwrap_or_default();
-            Err(Error::new(Kind::CommitUnknown, "The commit was cut off by a fault of the server").because(text))
+            let cut_off = Error::new(Kind::CommitUnknown, "The commit was cut off by a fault of the server");
+            Err(cut_off.because_of_panic(&*cause))
         })
     }
 

@@ -96,7 +96,7 @@ async fn around(
     } else {
         answer.instrument(tracing::info_span!("request", request_id = text_of(&asked.id))).await
     };
-    let mut response = answer.unwrap_or_else(|cause| Ok(panicked(cause)))?;
+    let mut response = answer.unwrap_or_else(|cause| Ok(panicked(&*cause)))?;
     let failure = response.extensions_mut().remove::<Failure>();
     if let Some(failure) = &failure {
         render(&mut response, failure, Grammar::of(asked.uri.path()));
@@ -109,10 +109,8 @@ async fn around(
     Ok(response)
 }
 
-fn panicked(cause: Box<dyn Any + Send>) -> Response {
-    let text = cause.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| cause.downcast_ref::<String>().cloned()).unwrap_or_default();
-    Failure::from(Error::internal(format!("A handler panicked: {text}"))).into_response()
+fn panicked(cause: &(dyn Any + Send)) -> Response {
+    Failure::from(Error::internal("A handler panicked").because_of_panic(cause)).into_response()
 }
 
 fn reads(method: &Method) -> bool {

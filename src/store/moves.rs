@@ -28,11 +28,7 @@ impl<'a> Move<'a> {
     /// The step as a move, if it is no more than one: the table stays itself, where it is.
     pub(super) fn of(step: &'a Step) -> Option<Self> {
         match step {
-            Step::Replace { from, to }
-                if (&to.uuid, &to.location) == (&from.uuid, &from.location) && to.file == PointedFile::New =>
-            {
-                Some(Self { from, to })
-            }
+            Step::Replace { from, to } if to.keeps(from) && to.file == PointedFile::New => Some(Self { from, to }),
             _ => None,
         }
     }

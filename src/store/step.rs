@@ -69,14 +69,13 @@ async fn replace(connection: &mut AnyConnection, from: &Arc<TableRow>, to: &Poin
     if let [Verdict::Refused(refusal)] = &moves::apply(connection, &[Move { from, to }]).await?[..] {
         return Ok(Err(refusal.clone()));
     }
-    let after = row_after(from, to);
-    if (&after.uuid, &after.location) != (&from.uuid, &from.location) {
+    if !to.keeps(from) {
         become_another(connection, &from.id, to).await?;
         if location_is_taken(connection, &from.id, &to.location_key).await? {
             return Ok(Err(Refusal::LocationTaken(to.location.to_string())));
         }
     }
-    Ok(Ok(Some(Arc::new(after))))
+    Ok(Ok(Some(Arc::new(row_after(from, to)))))
 }
 
 /// The row after its pointer has moved.

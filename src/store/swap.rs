@@ -88,6 +88,13 @@ pub struct Pointer {
     pub file: PointedFile,
 }
 
+impl Pointer {
+    /// Whether the table stays itself, where it is.
+    pub(super) fn keeps(&self, row: &TableRow) -> bool {
+        (&self.uuid, &self.location) == (&row.uuid, &row.location)
+    }
+}
+
 /// Where the file that a pointer is to name comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PointedFile {

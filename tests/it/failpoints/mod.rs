@@ -9,7 +9,8 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use serde_json::json;
+use process::Process;
+use serde_json::{Value, json};
 use world::{Operation, Request, World};
 
 /// Operations and the steps that each passes; a number counts the times before that the step is left alone.
@@ -52,6 +53,15 @@ fn armed(step: &str, before: usize, action: &str) -> String {
     if before == 0 { format!("{step}=1*{action}") } else { format!("{step}={before}*off->1*{action}") }
 }
 
+/// Prepares an operation, starts a server with these failpoints, and asks it; `None` where it died instead of answering.
+async fn ask(world: &mut World, operation: Operation, failpoints: &str) -> (Process, Option<(u16, Value)>) {
+    world.prepare(operation).await;
+    let server = world.start(failpoints);
+    let Request { method, path, body } = world.request(operation);
+    let answer = server.send(method, &path, body.as_ref()).await;
+    (server, answer)
+}
+
 #[test]
 fn every_step_has_a_case() {
     let mut tried: BTreeSet<&str> = cases().into_iter().map(|(_, step, _)| step).collect();
@@ -65,10 +75,7 @@ async fn a_kill_at_any_step_loses_nothing_and_doubles_nothing() {
     let mut world = World::new().await;
     for (operation, step, before) in cases() {
         let what = format!("{operation:?} killed at {step}, {before} times before");
-        world.prepare(operation).await;
-        let mut server = world.start(&armed(step, before, "return(kill)"));
-        let Request { method, path, body } = world.request(operation);
-        let answer = server.send(method, &path, body.as_ref()).await;
+        let (mut server, answer) = ask(&mut world, operation, &armed(step, before, "return(kill)")).await;
         assert!(answer.is_none(), "{what}: {answer:?}");
         assert!(server.was_killed(), "{what}: the process did not come to this step");
         let server = world.start("");
@@ -81,10 +88,8 @@ async fn a_failure_at_any_step_is_said_and_leaves_nothing_behind() {
     let mut world = World::new().await;
     for (operation, step, before) in cases() {
         let what = format!("{operation:?} failing at {step}, {before} times before");
-        world.prepare(operation).await;
-        let server = world.start(&armed(step, before, "return"));
-        let Request { method, path, body } = world.request(operation);
-        let (status, answer) = server.send(method, &path, body.as_ref()).await.expect("an answer");
+        let (server, answer) = ask(&mut world, operation, &armed(step, before, "return")).await;
+        let (status, answer) = answer.expect("an answer");
         let harmless = step.ends_with("swapped") || step == "ingest.flushed" || step == "ingest.uploaded";
         match (status, step) {
             (200 | 204, _) if harmless => world.acknowledged(operation),
@@ -108,10 +113,8 @@ async fn a_panic_at_any_step_costs_one_request() {
     let mut world = World::new().await;
     for (operation, step, before) in cases() {
         let what = format!("{operation:?} panicking at {step}, {before} times before");
-        world.prepare(operation).await;
-        let server = world.start(&armed(step, before, "panic"));
-        let Request { method, path, body } = world.request(operation);
-        let (status, answer) = server.send(method, &path, body.as_ref()).await.expect("an answer");
+        let (server, answer) = ask(&mut world, operation, &armed(step, before, "panic")).await;
+        let (status, answer) = answer.expect("an answer");
         assert!(status == 500, "{what}: {status} {answer}");
         world.check(&server, &what).await;
         // Queues, turns and groups go on.
@@ -159,11 +162,9 @@ async fn a_purge_that_is_killed_goes_on() {
     let steps = ["gc.begin", "gc.manifest", "gc.deleted"];
     for (step, action) in steps.into_iter().flat_map(|step| [(step, "return(kill)"), (step, "return")]) {
         let what = format!("{step}={action}");
-        world.prepare(Operation::Purge).await;
         // The first round is that of the start.
-        let mut server = world.start(&armed(step, usize::from(step == "gc.begin"), action));
-        let Request { method, path, body } = world.request(Operation::Purge);
-        let answer = server.send(method, &path, body.as_ref()).await;
+        let armed = armed(step, usize::from(step == "gc.begin"), action);
+        let (mut server, answer) = ask(&mut world, Operation::Purge, &armed).await;
         if action == "return(kill)" {
             assert!(server.was_killed(), "{what}: the process did not come to this step");
         }
