@@ -33,9 +33,6 @@ pub const COMMIT_ATTEMPTS_MAX: usize = 8;
 /// Swaps that share one SQL transaction.
 pub const SWAPS_PER_TRANSACTION_MAX: usize = 256;
 
-/// Swaps waiting for the writer; a further one waits for a place.
-pub const SWAPS_QUEUED_MAX: usize = 1_024;
-
 /// Bytes of metadata, raw and parsed together, kept in memory.
 pub const METADATA_CACHE_BYTES: u64 = 256 << 20;
 
@@ -87,9 +84,6 @@ pub const LAKE_CONCURRENCY: usize = 64;
 /// Characters of the list of earlier metadata files that a table's row holds, to go back to: some twenty, and the row
 /// stays within one page of the database.
 pub const EARLIER_METADATA_CHARS: i64 = 3_000;
-
-/// Milliseconds between two tries to open the database again after a commit of it failed.
-pub const STORE_REOPEN_MS: u64 = 200;
 
 /// Bytes of one manifest or manifest list. Iceberg's writers aim at 8 MiB.
 pub const MANIFEST_BYTES_MAX: u64 = 256 << 20;

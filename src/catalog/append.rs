@@ -14,9 +14,10 @@ use futures::stream;
 
 use super::change::{Change, Outcome};
 use super::commit::NewFile;
-use super::{Catalog, Loaded, place, refused};
+use super::{Catalog, Loaded, refused};
 use crate::error::{Error, Result};
 use crate::failpoint;
+use crate::lake::Company;
 use crate::limits;
 use crate::names::TableName;
 use crate::store::swap::{Step, Swap, Verdict};
@@ -83,16 +84,15 @@ impl Catalog {
 
     /// Puts the metadata file and every object that is not there yet, all at once.
     async fn put_round(&self, file: &NewFile, objects: Vec<(String, Bytes)>, put: &mut HashSet<String>) -> Result<()> {
-        let gzip = place::compresses(&file.metadata.properties);
         let fresh: Vec<(String, Bytes)> = objects.into_iter().filter(|(location, _)| !put.contains(location)).collect();
         put.extend(fresh.iter().map(|(location, _)| location.clone()));
         put.insert(file.location.to_string());
         // All are waited for, also when one fails: a put that is cut off may land after its file was cleaned up.
         let objects = stream::iter(fresh)
-            .map(|(location, bytes)| async move { self.warehouse.create(&location, bytes).await })
+            .map(|(location, bytes)| async move { self.warehouse.create(&location, bytes, Company::Others).await })
             .buffer_unordered(limits::LAKE_CONCURRENCY)
             .collect::<Vec<Result<()>>>();
-        let metadata = self.write_metadata(&file.location, &file.text, gzip);
+        let metadata = self.write_metadata(file, Company::Others);
         let (objects, metadata) = join(objects, metadata).await;
         objects.into_iter().chain([metadata]).collect()
     }

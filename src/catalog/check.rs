@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::Catalog;
 use crate::clock;
 use crate::error::{Error, Kind, Result};
+use crate::lake::Company;
 
 /// The report of `floeberg check` and `GET /manage/v1/check`.
 #[derive(Debug, Clone, Serialize, serde::Deserialize, utoipa::ToSchema)]
@@ -62,7 +63,7 @@ impl Catalog {
             (id.clone(), format!("{folder}/{id}"))
         };
         let text = Bytes::from_static(b"floeberg was here");
-        self.warehouse.create(&location, text.clone()).await.map_err(|error| error.context("write"))?;
+        self.warehouse.create(&location, text.clone(), Company::Alone).await.map_err(|error| error.context("write"))?;
         let tried = self.probe_rest(&folder, &file, &location, &text).await;
         let deleted = self.warehouse.delete(&location).await.map_err(|error| error.context("delete"));
         self.warehouse.remove_empty_folders(&folder).await?;
@@ -83,7 +84,7 @@ impl Catalog {
         if !listed.iter().any(|name| name == file) {
             return Err(Error::new(Kind::Unavailable, format!("{folder} does not list the object just written")));
         }
-        let again = self.warehouse.create(location, Bytes::from_static(b"again")).await;
+        let again = self.warehouse.create(location, Bytes::from_static(b"again"), Company::Alone).await;
         match again {
             Err(error) if matches!(error.kind(), Kind::AlreadyExists(_)) => Ok(()),
             Err(error) => Err(error.context("create-only write")),

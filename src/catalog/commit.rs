@@ -15,6 +15,7 @@ use super::{Catalog, Loaded, loaded, place, properties, refused};
 use crate::clock;
 use crate::error::{Error, Kind, Result, What};
 use crate::failpoint;
+use crate::lake::Company;
 use crate::limits;
 use crate::names::TableName;
 use crate::store::swap::{NewTable, PointedFile, Pointer, Refusal, Step, Swap, Verdict};
@@ -190,24 +191,23 @@ impl Catalog {
     }
 
     async fn put_and_swap(&self, planned: &[Planned], now_ms: i64) -> Result<Verdict> {
-        let puts = planned.iter().filter_map(Planned::file).map(|file| async move {
-            let gzip = place::compresses(&file.metadata.properties);
-            self.write_metadata(&file.location, &file.text, gzip).await
-        });
+        let files: Vec<&NewFile> = planned.iter().filter_map(Planned::file).collect();
+        let company = if files.len() == 1 { Company::Alone } else { Company::Others };
+        let puts = files.iter().map(|file| self.write_metadata(file, company));
         // All are waited for, also when one fails: a put that is cut off may land after its file was cleaned up.
         join_all(puts).await.into_iter().collect::<Result<()>>()?;
         failpoint::at("commit.put")?;
         self.store.swap(self.swap_of(planned, now_ms)).await
     }
 
-    pub(super) async fn write_metadata(&self, location: &str, text: &Bytes, gzip: bool) -> Result<()> {
-        let bytes = if gzip {
-            let gzipped = loaded::gzip(text);
+    pub(super) async fn write_metadata(&self, file: &NewFile, company: Company) -> Result<()> {
+        let bytes = if place::compresses(&file.metadata.properties) {
+            let gzipped = loaded::gzip(&file.text);
             gzipped.map_err(|error| Error::internal("Metadata cannot be compressed").because(error))?.into()
         } else {
-            text.clone()
+            file.text.clone()
         };
-        self.warehouse.create(location, bytes).await
+        self.warehouse.create(&file.location, bytes, company).await
     }
 
     fn swap_of(&self, planned: &[Planned], now_ms: i64) -> Swap {

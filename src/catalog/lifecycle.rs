@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::create::Description;
 use super::metadata::TableMetadata;
 use super::{Catalog, Loaded, commit, place, properties, refused};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::failpoint;
+use crate::lake::Company;
 use crate::limits;
 use crate::names::TableName;
 use crate::store::swap::{NewTable, PointedFile, Refusal, Removal, Step, Swap, Verdict};
@@ -103,22 +102,21 @@ impl Catalog {
 
     async fn insert(&self, name: &TableName, metadata: TableMetadata) -> Result<Result<Arc<Loaded>, Refusal>> {
         self.make_folders(&metadata).await?;
-        let location: Arc<str> = place::next_metadata_location(&metadata, None, 0).into();
-        let text = Bytes::from(metadata.to_json()?);
-        let pointer = self.pointer_to(&metadata, &location);
+        let file = self.new_file(metadata, None, None)?;
+        let pointer = self.pointer_to(&file.metadata, &file.location);
         let new = NewTable { id: clock::new_ordered_id().into(), name: name.clone(), pointer };
         let verdict = async {
-            self.write_metadata(&location, &text, place::compresses(&metadata.properties)).await?;
+            self.write_metadata(&file, Company::Alone).await?;
             failpoint::at("create.put")?;
             self.swap_one(Step::Insert(new)).await
         };
-        match self.cleaned_up(verdict.await, || vec![location.to_string()]).await? {
+        match self.cleaned_up(verdict.await, || vec![file.location.to_string()]).await? {
             Verdict::Applied(_) => {
                 failpoint::passed("create.swapped");
-                Ok(Ok(self.cache.put(&location, metadata, &text)))
+                Ok(Ok(self.settled(file)))
             }
             Verdict::Refused(refusal) => {
-                self.abandon(&[location.to_string()]).await;
+                self.abandon(&[file.location.to_string()]).await;
                 Ok(Err(refusal))
             }
         }

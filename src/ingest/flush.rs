@@ -24,6 +24,7 @@ use crate::catalog::{Catalog, Loaded, place, properties};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
+use crate::lake::Company;
 use crate::limits;
 use crate::names::TableName;
 use crate::snapshot::append::{MergePolicy, plan_merge};
@@ -197,7 +198,7 @@ async fn put_before(catalog: &Catalog, objects: Vec<DataObject>) -> Result<Vec<S
     let mut put = Vec::with_capacity(objects.len());
     for object in objects {
         put.push(object.location.clone());
-        if let Err(error) = catalog.warehouse().create(&object.location, object.bytes).await {
+        if let Err(error) = catalog.warehouse().create(&object.location, object.bytes, Company::Alone).await {
             catalog.abandon(&put).await;
             return Err(error);
         }

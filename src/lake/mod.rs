@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use indexmap::IndexMap;
+use tokio::task::JoinHandle;
 
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
@@ -90,6 +91,15 @@ enum Backend {
     Remote(Arc<Remote>),
 }
 
+/// Whether whoever creates an object creates others at the same time, in the same task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Company {
+    /// Nothing of the task goes on until the object is there.
+    Alone,
+    /// Others are created meanwhile.
+    Others,
+}
+
 impl Warehouse {
     /// Opens a warehouse; nothing is asked of the store yet.
     pub fn open(settings: &WarehouseSettings) -> Result<Self> {
@@ -138,11 +148,19 @@ impl Warehouse {
     }
 
     /// Creates an object that is not there yet, durably.
-    pub async fn create(&self, location: &str, bytes: Bytes) -> Result<()> {
+    pub async fn create(&self, location: &str, bytes: Bytes, company: Company) -> Result<()> {
         let (location, backend) = self.area(location)?;
         failpoint::at("lake.create")?;
         match backend.clone() {
-            Backend::Local(local) => blocking(move || local.create(&location, &bytes)).await?,
+            Backend::Local(local) => {
+                let create = move || local.create(&location, &bytes);
+                let named = match company {
+                    // To hand the work to another thread and back costs a commit a tenth of its time.
+                    Company::Alone => tokio::task::block_in_place(create)?,
+                    Company::Others => blocking(create).await?,
+                };
+                joined(named).await?;
+            }
             Backend::Remote(remote) => remote.create(&location, bytes).await?,
         }
         failpoint::at("lake.created")
@@ -239,6 +257,9 @@ fn client_config(root: &Location, s3: &S3Settings) -> IndexMap<String, String> {
 
 /// Runs file work where it may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Error::new(Kind::Internal, "File work was cut off").because(error))?
+    joined(tokio::task::spawn_blocking(work)).await
+}
+
+async fn joined<T>(work: JoinHandle<Result<T>>) -> Result<T> {
+    work.await.map_err(|error| Error::new(Kind::Internal, "File work was cut off").because(error))?
 }

@@ -80,8 +80,8 @@ impl std::ops::DerefMut for WriteTransaction {
 }
 
 impl Store {
-    /// Opens the SQLite database at `path`, making and migrating it where needed, and starts the task that moves
-    /// pointers. The caller holds the data directory's lock.
+    /// Opens the SQLite database at `path`, making and migrating it where needed, and connects the writer that
+    /// moves pointers. The caller holds the data directory's lock.
     pub async fn open(path: &Path, clock: Clock) -> Result<Self> {
         let text = path.to_str().ok_or_else(|| {
             Error::illegal(format!("Database path {} is not UTF-8: choose another data-dir", path.display()))
@@ -127,9 +127,7 @@ impl Store {
 
     /// Whether the database answers, and was read again since a commit failed.
     pub async fn ping(&self) -> Result<()> {
-        if !self.swaps.is_trusted() {
-            return Err(Error::new(Kind::Unavailable, "A commit of the database failed; it is being opened again"));
-        }
+        self.swaps.trust().await?;
         let mut connection = self.read().await?;
         sqlx::query("select 1").execute(&mut *connection).await.map_err(unavailable)?;
         Ok(())

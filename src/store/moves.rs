@@ -64,9 +64,10 @@ pub(super) async fn apply(connection: &mut AnyConnection, moves: &[Move<'_>]) ->
          from moved
          where tabular.id = moved.id and tabular.metadata_location = moved.was
            and tabular.namespace = moved.namespace and tabular.name = moved.name and tabular.dropped_ms is null
-         returning tabular.id as id",
+         {returning}",
         placeholders(moves.len(), 5, 2),
         most = limits::EARLIER_METADATA_CHARS,
+        returning = if moves.len() == 1 { "" } else { "returning tabular.id as id" },
     );
     let mut query = sqlx::query(AssertSqlSafe(sql)).bind(EARLIER_SEPARATOR);
     for Move { from, to } in moves {
@@ -76,6 +77,11 @@ pub(super) async fn apply(connection: &mut AnyConnection, moves: &[Move<'_>]) ->
             .bind(&*from.name.name)
             .bind(&*from.metadata_location)
             .bind(&*to.metadata_location);
+    }
+    if let [only] = moves {
+        // A row that comes back before the statement is done would wake this thread twice.
+        let done = query.execute(&mut *connection).await.map_err(unavailable)?;
+        return Ok(vec![only.verdict(done.rows_affected() == 1)]);
     }
     let rows = query.fetch_all(&mut *connection).await.map_err(unavailable)?;
     let moved = rows.iter().map(|row| column(row, "id")).collect::<Result<HashSet<String>>>()?;

@@ -1,23 +1,25 @@
 //! The one place where a table pointer changes: inserted, replaced, removed or renamed.
 //!
-//! A [`Swap`] is one or more steps that happen together or not at all. Swaps wait in a queue; the task behind it
-//! (`writer.rs`) takes all that wait, up to a limit, into one SQL transaction, each with its own verdict, and makes them
-//! durable with one fsync. What a step compares, it compares inside that transaction.
+//! A [`Swap`] is one or more steps that happen together or not at all. There is one writer (`writer.rs`) and a queue.
+//! Whoever finds the writer free takes all swaps that wait, up to a limit, its own and others', into one SQL transaction,
+//! each with its own verdict, and makes them durable with one fsync. What a step compares, it compares inside that
+//! transaction.
 //!
-//! How it fails: a refusal is a [`Verdict`], not an error. An error of kind [`Kind::Unavailable`] means that certainly
-//! nothing happened; [`Kind::CommitUnknown`] that the commit itself failed and the swap may or may not be there: then
+//! How it fails: a refusal is a [`Verdict`], not an error. An error of kind `Unavailable` means that certainly nothing
+//! happened; `CommitUnknown` that the commit itself failed and the swap may or may not be there: then
 //! nothing may be deleted, and whoever asks again reads the rows again.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex as Turn, oneshot};
 
 use super::pointers::Pointers;
 use super::tables::TableRow;
-use super::writer::{Asked, Writer};
-use super::{Writing, connect, unavailable};
-use crate::error::{Error, Kind, Result};
+use super::writer::Writer;
+use super::{Writing, commit_unknown, connect, unavailable};
+use crate::error::Result;
 use crate::limits;
 use crate::names::{TableName, WarehouseName};
 
@@ -139,49 +141,68 @@ pub enum Refusal {
     Doomed(String),
 }
 
-/// The way back to who waits.
-pub(super) type Answer = oneshot::Sender<Result<Verdict>>;
-
-/// The way to the task that moves pointers. Cheap to clone.
+/// The swaps that wait, and the one writer. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct SwapQueue {
-    sender: mpsc::Sender<Asked>,
+    waiting: Arc<Mutex<VecDeque<Queued>>>,
+    writer: Arc<Turn<Writer>>,
     trusted: Arc<AtomicBool>,
 }
 
+/// A swap and who waits for its verdict.
+pub(super) type Queued = (Swap, oneshot::Sender<Result<Verdict>>);
+
 impl super::Store {
-    /// Queues a swap and waits until it is durable or refused. Once queued it goes on whether or not anybody waits.
+    /// Queues a swap and waits until it is durable or refused. Dropped before its turn it does not happen; dropped in the
+    /// middle of it, nobody knows.
     pub async fn swap(&self, swap: Swap) -> Result<Verdict> {
-        let (answer, waiting) = oneshot::channel();
-        let stopped = || Error::new(Kind::Unavailable, "The server is stopping; nothing was changed");
-        self.swaps.sender.send(Asked::Swap(swap, answer)).await.map_err(|_| stopped())?;
-        waiting
-            .await
-            .map_err(|_| Error::new(Kind::CommitUnknown, "The server stopped while the commit was under way"))?
+        let (answer, mut verdict) = oneshot::channel();
+        self.swaps.locked().push_back((swap, answer));
+        loop {
+            tokio::select! {
+                biased;
+                verdict = &mut verdict => return verdict.unwrap_or_else(|_| Err(commit_unknown("cut off"))),
+                mut writer = self.swaps.writer.lock() => {
+                    let group = self.swaps.take();
+                    writer.apply(group).await;
+                }
+            }
+        }
     }
 }
 
 impl SwapQueue {
-    /// Starts the task.
+    /// Connects the writer.
     pub(super) async fn start(url: String, writing: Writing, pointers: Arc<Pointers>) -> Result<Self> {
-        let (sender, receiver) = mpsc::channel(limits::SWAPS_QUEUED_MAX);
         let trusted = Arc::new(AtomicBool::new(true));
         let connection = Some(connect(&url).await.map_err(unavailable)?);
-        let writer = Writer { url, connection, writing, pointers, trusted: Arc::clone(&trusted) };
-        tokio::spawn(writer.run(receiver));
-        Ok(Self { sender, trusted })
+        let writer = Writer { url, connection, writing, pointers, trusted: Arc::clone(&trusted), stopped: false };
+        Ok(Self { waiting: Arc::default(), writer: Arc::new(Turn::new(writer)), trusted })
     }
 
-    /// Whether what the database says can be believed: not between a commit that failed and the next look at it.
-    pub(super) fn is_trusted(&self) -> bool {
-        self.trusted.load(Ordering::Acquire)
-    }
-
-    /// Waits for all swaps that were queued before, then ends the task.
-    pub(super) async fn stop(&self) {
-        let (done, waiting) = oneshot::channel();
-        if self.sender.send(Asked::Stop(done)).await.is_ok() {
-            drop(waiting.await);
+    /// That what the database says can be believed: not between a commit of unknown outcome and the next look at it,
+    /// which this is if nobody took it before.
+    pub(super) async fn trust(&self) -> Result<()> {
+        if !self.trusted.load(Ordering::Acquire) {
+            self.writer.lock().await.connected().await?;
         }
+        Ok(())
+    }
+
+    /// Waits for the swaps under way, then refuses those that follow.
+    pub(super) async fn stop(&self) {
+        self.writer.lock().await.stop().await;
+    }
+
+    /// The next group.
+    fn take(&self) -> Vec<Queued> {
+        let mut waiting = self.locked();
+        let count = waiting.len().min(limits::SWAPS_PER_TRANSACTION_MAX);
+        // What nobody waits for any more does not begin.
+        waiting.drain(..count).filter(|(_, answer)| !answer.is_closed()).collect()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, VecDeque<Queued>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,143 +1,122 @@
-//! The task that moves pointers: swaps out of the queue, into one SQL transaction after the other.
+//! The one writer that moves pointers: a group of swaps into one SQL transaction.
 //!
 //! Swaps that each move one pointer are one statement together; among others, each has its savepoint, so that one that is
 //! refused does not stop its neighbours.
 //!
 //! It has a connection of its own. After an error, or a fault of ours in the middle, nobody knows in what state that is: it
-//! is dropped, and the database is opened and read again. Until then swaps are refused; if a commit's outcome is unknown,
-//! the server is not ready either.
+//! is dropped, and the database is opened and read again before the next group. If a commit's outcome is unknown, the
+//! server is not ready until then.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use futures::FutureExt;
 use sqlx::{AnyConnection, Connection};
-use tokio::sync::{mpsc, oneshot};
 
 use super::gc::{self, Doomed};
 use super::moves::{self, Move};
 use super::pointers::{Key, Pointers};
-use super::swap::{Answer, Step, Swap, Verdict};
+use super::swap::{Queued, Step, Swap, Verdict};
 use super::{BEGIN, Writing, certainly_undone, commit_failed, commit_unknown, connect, step, unavailable};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
-use crate::limits;
 use crate::names::TableName;
 
-/// A swap and who waits for its verdict.
-pub(super) type Queued = (Swap, Answer);
-
-/// What the task is asked.
-pub(super) enum Asked {
-    /// To apply a swap.
-    Swap(Swap, Answer),
-    /// To close its connection and end.
-    Stop(oneshot::Sender<()>),
-}
-
-/// The task.
+/// The writer. Whoever holds it applies what waits.
+#[derive(Debug)]
 pub(super) struct Writer {
     pub(super) url: String,
-    /// Absent after a commit that failed, until the database was opened and read again.
+    /// Absent after an error, until the database was opened and read again.
     pub(super) connection: Option<AnyConnection>,
     pub(super) writing: Writing,
     pub(super) pointers: Arc<Pointers>,
     pub(super) trusted: Arc<AtomicBool>,
+    pub(super) stopped: bool,
 }
 
 impl Writer {
-    /// Takes what waits, up to a limit, into one transaction after the other, until it is told to stop.
-    pub(super) async fn run(mut self, mut receiver: mpsc::Receiver<Asked>) {
-        let mut taken = Vec::with_capacity(limits::SWAPS_PER_TRANSACTION_MAX);
-        loop {
-            let next = receiver.recv_many(&mut taken, limits::SWAPS_PER_TRANSACTION_MAX);
-            let count = if self.connection.is_some() {
-                next.await
-            } else {
-                let pause = Duration::from_millis(limits::STORE_REOPEN_MS);
-                let Ok(count) = tokio::time::timeout(pause, next).await else {
-                    self.reopen().await;
-                    continue;
-                };
-                count
-            };
-            if count == 0 {
-                return;
-            }
-            let mut group = Vec::with_capacity(taken.len());
-            let mut stop = None;
-            for asked in taken.drain(..) {
-                match asked {
-                    Asked::Swap(swap, answer) => group.push((swap, answer)),
-                    Asked::Stop(done) => stop = Some(done),
-                }
-            }
-            if !group.is_empty() {
-                self.apply_group(group).await;
-            }
-            if let Some(done) = stop {
-                if let Some(connection) = self.connection.take() {
-                    drop(connection.close().await);
-                }
-                let _ = done.send(());
-                return;
-            }
+    /// Applies a group and tells each of its swaps what came of it.
+    pub(super) async fn apply(&mut self, group: Vec<Queued>) {
+        if group.is_empty() {
+            return;
+        }
+        let mut under_way = UnderWay { writer: self, group };
+        let outcome = under_way.together().await;
+        under_way.settle(outcome).await;
+    }
+
+    /// Closes the connection; what is asked from now on is refused.
+    pub(super) async fn stop(&mut self) {
+        self.stopped = true;
+        if let Some(connection) = self.connection.take() {
+            drop(connection.close().await);
         }
     }
 
-    /// Opens the database again and reads from it.
-    async fn reopen(&mut self) {
-        let opened = async {
-            let mut connection = connect(&self.url).await?;
-            sqlx::query("select version from tabular limit 1").fetch_optional(&mut connection).await?;
-            Ok::<_, sqlx::Error>(connection)
-        };
-        match opened.await {
-            Ok(connection) => {
-                self.connection = Some(connection);
-                self.trusted.store(true, Ordering::Release);
-                tracing::info!("the database was opened again");
-            }
-            Err(error) => tracing::warn!(%error, "the database cannot be opened again; it will be tried again"),
+    /// Opens the database again and reads from it, if that is needed.
+    pub(super) async fn connected(&mut self) -> Result<&mut AnyConnection> {
+        if self.stopped {
+            return Err(Error::new(Kind::Unavailable, "The server is stopping; nothing was changed"));
         }
-    }
-
-    async fn apply_group(&mut self, group: Vec<Queued>) {
         if self.connection.is_none() {
-            self.reopen().await;
+            let mut connection = connect(&self.url).await.map_err(unavailable)?;
+            let read = sqlx::query("select version from tabular limit 1").fetch_optional(&mut connection).await;
+            read.map_err(unavailable)?;
+            self.connection = Some(connection);
+            self.trusted.store(true, Ordering::Release);
+            tracing::info!("the database was opened again");
         }
-        let turn = Arc::clone(&self.writing).lock_owned().await;
-        let outcome = match &mut self.connection {
-            // A fault in one group is not the end of the queue; how far it came nobody can say.
-            Some(connection) => AssertUnwindSafe(apply_together(connection, &group))
-                .catch_unwind()
-                .await
-                .unwrap_or_else(|_| Err(commit_unknown("a fault of the server"))),
-            None => Err(Error::new(Kind::Unavailable, "The catalog's database is being opened again; try again")),
-        };
-        drop(turn);
+        self.connection.as_mut().ok_or_else(|| Error::internal("The database is not open"))
+    }
+}
+
+/// A group that is being applied. Dropped before it is settled, by a fault of ours or by a caller that went away, how far
+/// it came nobody can say.
+struct UnderWay<'a> {
+    writer: &'a mut Writer,
+    group: Vec<Queued>,
+}
+
+impl UnderWay<'_> {
+    async fn together(&mut self) -> Result<Vec<Verdict>> {
+        let _turn = Arc::clone(&self.writer.writing).lock_owned().await;
+        apply_together(self.writer.connected().await?, &self.group).await
+    }
+
+    async fn settle(mut self, outcome: Result<Vec<Verdict>>) {
+        let group = std::mem::take(&mut self.group);
         match outcome {
             Ok(verdicts) => {
                 for ((swap, answer), verdict) in group.into_iter().zip(verdicts) {
-                    remember(&self.pointers, &swap, &verdict);
+                    remember(&self.writer.pointers, &swap, &verdict);
                     drop(answer.send(Ok(verdict)));
                 }
             }
             Err(error) => {
                 tracing::error!(swaps = group.len(), error = error.chain(), "a group of swaps failed");
                 // Whatever failed, the connection may still believe to be inside a transaction.
-                self.connection = None;
+                self.writer.connection = None;
                 if error.kind() == Kind::CommitUnknown {
-                    self.trusted.store(false, Ordering::Release);
+                    self.writer.trusted.store(false, Ordering::Release);
                 }
                 for (swap, answer) in group {
-                    forget(&self.pointers, &swap);
+                    forget(&self.writer.pointers, &swap);
                     drop(answer.send(Err(error.copy())));
                 }
-                self.reopen().await;
+                drop(self.writer.connected().await);
             }
+        }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if self.group.is_empty() {
+            return;
+        }
+        self.writer.connection = None;
+        self.writer.trusted.store(false, Ordering::Release);
+        for (swap, _) in &self.group {
+            forget(&self.writer.pointers, swap);
         }
     }
 }
