@@ -4,7 +4,7 @@ set -euo pipefail
 here="$(cd "$(dirname "$0")/../tests/e2e" && pwd)"
 binary="$1" cache="$2" form="$3"
 shift 3
-command -v strace > /dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends strace procps; } > /dev/null
+{ command -v strace && command -v pgrep; } > /dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends strace procps; } > /dev/null
 venv="$cache/venv"
 if ! cmp -s "$here/requirements.txt" "$venv/requirements.txt"; then
     rm -rf "$venv"

@@ -148,6 +148,7 @@ impl Catalog {
             if row.is_some() && !register.overwrite {
                 return Err(commit::table_exists(&register.name));
             }
+            let _stays = self.registering.read().await;
             let location: Arc<str> = register.metadata_location.as_str().into();
             let loaded = self.load_file(&location).await?;
             self.check_places(None, &loaded.metadata)?;

@@ -37,7 +37,7 @@ use std::task::{Context, Poll};
 
 use futures::FutureExt;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock, RwLockWriteGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
@@ -65,6 +65,8 @@ pub struct Catalog {
     sequencer: Sequencer,
     courtesy: Courtesy,
     garbage: Arc<Notify>,
+    /// Read while a file that was there before becomes a table's; written while single files are deleted.
+    registering: Arc<RwLock<()>>,
     works: TaskTracker,
 }
 
@@ -72,8 +74,8 @@ impl Catalog {
     /// The catalog of a warehouse. `garbage` is woken whenever something was queued for deletion.
     pub fn new(store: Store, warehouse: Warehouse, clock: Clock, garbage: Arc<Notify>) -> Self {
         let cache = MetadataCache::new(warehouse.clone());
-        let (sequencer, courtesy, works) = Default::default();
-        Self { store, warehouse, clock, cache, sequencer, courtesy, garbage, works }
+        let (sequencer, courtesy, registering, works) = Default::default();
+        Self { store, warehouse, clock, cache, sequencer, courtesy, garbage, registering, works }
     }
 
     /// The warehouse.
@@ -94,6 +96,12 @@ impl Catalog {
     /// Waits until something is queued for deletion.
     pub async fn garbage(&self) {
         self.garbage.notified().await;
+    }
+
+    /// Waits until no register is between reading its file and pointing at it, and keeps others from beginning: what is
+    /// deleted meanwhile, and leaves the queue, no pointer will name.
+    pub async fn no_register(&self) -> RwLockWriteGuard<'_, ()> {
+        self.registering.write().await
     }
 
     /// Passes on what came of an attempt; if it certainly did not commit, what it put is queued for deletion first.

@@ -56,6 +56,10 @@ pub(super) async fn round(catalog: &Catalog, memory: &Memory, stopping: &Cancell
 }
 
 async fn delete_files(catalog: &Catalog, entries: Vec<Entry>) -> Result<()> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let _alone = catalog.no_register().await;
     let mut done = Vec::with_capacity(entries.len());
     let mut deletions = stream::iter(entries)
         .map(|entry| async move {

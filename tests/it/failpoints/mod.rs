@@ -15,7 +15,7 @@ use world::{Operation, Request, World};
 
 /// Operations and the steps that each passes; a number counts the times before that the step is left alone.
 fn cases() -> Vec<(Operation, &'static str, usize)> {
-    use Operation::{Append, AppendToNew, Commit, Create, Purge, Transaction};
+    use Operation::{Append, AppendToNew, Commit, Create, Drop, Purge, Register, Rename, Transaction};
     let mut cases = Vec::new();
     let mut add = |operation, steps: &[&'static str], times: usize| {
         for step in steps {
@@ -45,7 +45,9 @@ fn cases() -> Vec<(Operation, &'static str, usize)> {
     add(Create, &["create.put", "create.swapped"], 1);
     add(Create, &put, 1);
     add(Create, &swap, 1);
-    add(Purge, &swap, 1);
+    for operation in [Purge, Drop, Rename, Register] {
+        add(operation, &swap, 1);
+    }
     cases
 }
 
@@ -95,7 +97,7 @@ async fn a_failure_at_any_step_is_said_and_leaves_nothing_behind() {
             (200 | 204, _) if harmless => world.acknowledged(operation),
             (500, "swap.committed") => {
                 let told = answer["state"] == "unknown" || answer["error"]["type"] == "CommitStateUnknownException";
-                assert!(told || operation == Operation::Create || operation == Operation::Purge, "{what}: {answer}");
+                assert!(told || has_no_word_for_unknown(operation), "{what}: {answer}");
             }
             (503, _) if !harmless && step != "swap.committed" => world.refused(operation),
             _ => panic!("{what}: {status} {answer}"),
@@ -126,8 +128,16 @@ async fn a_panic_at_any_step_costs_one_request() {
     }
 }
 
+/// The protocol says of updates alone how an unknown outcome is told.
+fn has_no_word_for_unknown(operation: Operation) -> bool {
+    use Operation::{Create, Drop, Purge, Register, Rename};
+    matches!(operation, Create | Purge | Drop | Rename | Register)
+}
+
 fn operation_after(operation: Operation) -> Operation {
-    if operation == Operation::Purge { Operation::Append } else { operation }
+    use Operation::{Append, Drop, Purge, Register, Rename};
+    // These need something to be there first.
+    if matches!(operation, Purge | Drop | Rename | Register) { Append } else { operation }
 }
 
 #[tokio::test(flavor = "multi_thread")]

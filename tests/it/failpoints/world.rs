@@ -22,6 +22,9 @@ pub enum Operation {
     Transaction,
     Create,
     Purge,
+    Drop,
+    Rename,
+    Register,
 }
 
 /// A request that was sent.
@@ -38,9 +41,11 @@ pub struct World {
     turn: i64,
     sent: BTreeSet<i64>,
     acknowledged: BTreeSet<i64>,
-    /// Tables that were acknowledged as created, and as purged.
+    /// Tables that were acknowledged as there, and as gone.
     created: Vec<String>,
     purged: Vec<String>,
+    /// The turns in which a table was to be renamed.
+    renamed: Vec<i64>,
     /// What the property of `ns.p` and of the three tables of the transaction may be: the first is the last known.
     single: Vec<i64>,
     triple: Vec<i64>,
@@ -73,6 +78,7 @@ impl World {
             acknowledged: zero,
             created: Vec::new(),
             purged: Vec::new(),
+            renamed: Vec::new(),
             single: vec![0],
             triple: vec![0],
         }
@@ -84,11 +90,22 @@ impl World {
 
     /// What has to be there before the operation can be asked for.
     pub async fn prepare(&mut self, operation: Operation) {
-        if operation == Operation::Purge {
-            let server = self.start("");
-            let path = format!("/ingest/v1/ns/gone{}", self.turn + 1);
-            let (status, answer) = server.send("POST", &path, Some(&json!([{"id": 1}]))).await.expect("an answer");
-            assert_eq!(status, 200, "{answer}");
+        let table = match operation {
+            Operation::Purge => "gone",
+            Operation::Drop => "dropped",
+            Operation::Rename => "from",
+            Operation::Register => "loose",
+            _ => return,
+        };
+        let server = self.start("");
+        let path = format!("/ns/{table}{}", self.turn + 1);
+        let rows = json!([{"id": 1}]);
+        let (status, answer) = server.send("POST", &format!("/ingest/v1{path}"), Some(&rows)).await.expect("an answer");
+        assert_eq!(status, 200, "{answer}");
+        if operation == Operation::Register {
+            let table = format!("/v1/namespaces/ns/tables/loose{}", self.turn + 1);
+            let (status, _) = server.send("DELETE", &table, None).await.expect("an answer");
+            assert_eq!(status, 204);
         }
     }
 
@@ -101,6 +118,10 @@ impl World {
                 "updates": [{"action": "set-properties", "updates": {"turn": turn.to_string()}}]})
         };
         let post = |path: String, body: Value| Request { method: "POST", path, body: Some(body) };
+        let delete = |table: String| {
+            let path = format!("/v1/namespaces/ns/tables/{table}");
+            Request { method: "DELETE", path, body: None }
+        };
         match operation {
             Operation::Append | Operation::AppendToNew => {
                 let ids = [turn * 10, turn * 10 + 1];
@@ -123,9 +144,20 @@ impl World {
                 let name = format!("made{turn}");
                 post("/v1/namespaces/ns/tables".to_owned(), json!({"name": name, "schema": schema()}))
             }
-            Operation::Purge => {
-                let path = format!("/v1/namespaces/ns/tables/gone{turn}?purgeRequested=true");
-                Request { method: "DELETE", path, body: None }
+            Operation::Purge => delete(format!("gone{turn}?purgeRequested=true")),
+            Operation::Drop => delete(format!("dropped{turn}")),
+            Operation::Rename => {
+                self.renamed.push(turn);
+                let named = |name: String| json!({"namespace": ["ns"], "name": name});
+                let body = json!({"source": named(format!("from{turn}")), "destination": named(format!("to{turn}"))});
+                post("/v1/tables/rename".to_owned(), body)
+            }
+            Operation::Register => {
+                let files = self.files(&format!("ns/loose{turn}/metadata"));
+                let last = files.iter().rfind(|file| file.to_string_lossy().ends_with(".metadata.json"));
+                let location = format!("file://{}", last.expect("a metadata file").display());
+                let body = json!({"name": format!("loose{turn}"), "metadata-location": location});
+                post("/v1/namespaces/ns/register".to_owned(), body)
             }
         }
     }
@@ -150,6 +182,9 @@ impl World {
             Operation::Transaction => ("ns".to_owned(), "t0".to_owned()),
             Operation::Create => ("ns".to_owned(), format!("made{turn}")),
             Operation::Purge => ("ns".to_owned(), format!("gone{turn}")),
+            Operation::Drop => ("ns".to_owned(), format!("dropped{turn}")),
+            Operation::Rename => ("ns".to_owned(), format!("to{turn}")),
+            Operation::Register => ("ns".to_owned(), format!("loose{turn}")),
         };
         let (status, answer) = load(server, &namespace, &table).await;
         match operation {
@@ -157,8 +192,8 @@ impl World {
             Operation::Commit | Operation::Transaction => {
                 answer["metadata"]["properties"]["turn"].as_str() == Some(&turn.to_string())
             }
-            Operation::Create => status == 200,
-            Operation::Purge => status == 404,
+            Operation::Create | Operation::Rename | Operation::Register => status == 200,
+            Operation::Purge | Operation::Drop => status == 404,
         }
     }
 
@@ -171,6 +206,12 @@ impl World {
             Operation::Transaction => self.triple = vec![turn],
             Operation::Create => self.created.push(format!("made{turn}")),
             Operation::Purge => self.purged.push(format!("gone{turn}")),
+            Operation::Drop => self.purged.push(format!("dropped{turn}")),
+            Operation::Rename => {
+                self.created.push(format!("to{turn}"));
+                self.purged.push(format!("from{turn}"));
+            }
+            Operation::Register => self.created.push(format!("loose{turn}")),
         }
     }
 
@@ -183,6 +224,12 @@ impl World {
             }
             Operation::Commit => self.single.retain(|one| *one != turn),
             Operation::Transaction => self.triple.retain(|one| *one != turn),
+            Operation::Rename => {
+                self.renamed.retain(|one| *one != turn);
+                self.created.push(format!("from{turn}"));
+            }
+            Operation::Drop => self.created.push(format!("dropped{turn}")),
+            Operation::Register => self.purged.push(format!("loose{turn}")),
             Operation::Create | Operation::Purge => {}
         }
     }
@@ -218,6 +265,11 @@ impl World {
         for name in &self.created {
             assert_eq!(load(server, "ns", name).await.0, 200, "{what}: {name} was created and is gone");
         }
+        for turn in &self.renamed {
+            let of = async |name: &str| load(server, "ns", &format!("{name}{turn}")).await.0;
+            let there = [of("from").await, of("to").await];
+            assert!(matches!(there, [200, 404] | [404, 200]), "{what}: renamed in turn {turn}: {there:?}");
+        }
         self.single = vec![turn_of(server, "p", &self.single, what).await];
         let first = turn_of(server, "t0", &self.triple, what).await;
         for table in ["t1", "t2"] {
@@ -241,7 +293,10 @@ impl World {
     pub async fn check_no_leftovers(&self, named: &BTreeSet<PathBuf>, what: &str) {
         let mut left = Vec::new();
         for _ in 0..250 {
-            left = self.files("").difference(named).cloned().collect();
+            // What was dropped and not purged keeps its files.
+            let kept =
+                |file: &PathBuf| ["/ns/dropped", "/ns/loose"].iter().any(|of| file.to_string_lossy().contains(of));
+            left = self.files("").difference(named).filter(|file| !kept(file)).cloned().collect();
             if left.is_empty() {
                 return;
             }
