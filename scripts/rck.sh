@@ -37,7 +37,8 @@ java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Djava.io.tmpdir="$work" \
     -Drck.local=false -Drck.requires-namespace-create=true -Duri="$url/" -Dwarehouse= \
     -Djunit.jupiter.execution.timeout.testable.method.default=60s \
     -cp "$work/classes:$classpath" org.junit.platform.console.ConsoleLauncher execute \
-    --select-class org.apache.iceberg.rest.FloebergCatalogTests --reports-dir "$work/reports" --details=none \
+    --select-class org.apache.iceberg.rest.FloebergCatalogTests --select-class org.apache.iceberg.rest.FloebergViewTests \
+    --reports-dir "$work/reports" --details=none \
     > "$work/console" 2>&1 || true
 
-python3 "$here/verdict.py" "$work/reports" 103 3 || { tail -80 "$work/console"; exit 1; }
+python3 "$here/verdict.py" "$work/reports" 153 4 || { tail -80 "$work/console"; exit 1; }

@@ -22,6 +22,8 @@ pub enum What {
     Table,
     /// A view.
     View,
+    /// A function.
+    Function,
     /// A metadata file or other object of the warehouse.
     File,
     /// A route of the HTTP interface.

@@ -36,6 +36,12 @@ pub const SWAPS_PER_TRANSACTION_MAX: usize = 256;
 /// Bytes of metadata, raw and parsed together, kept in memory.
 pub const METADATA_CACHE_BYTES: u64 = 256 << 20;
 
+/// Bytes of one function's metadata, which stands in the database.
+pub const FUNCTION_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of views' metadata, raw and parsed together, kept in memory. A view is a few kilobytes.
+pub const VIEW_CACHE_BYTES: u64 = 16 << 20;
+
 /// Bytes, about, of names and their pointers (or absence) kept in memory: some 100 000 tables.
 pub const POINTER_CACHE_BYTES: u64 = 64 << 20;
 

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result, What};
 use crate::limits;
 
 /// What joins the levels of a namespace in a URL and in the database.
@@ -111,6 +111,60 @@ impl fmt::Display for TableName {
 impl fmt::Debug for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
+    }
+}
+
+/// What has a name in a namespace and a pointer to a metadata file. All kinds share the names of a namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tabular {
+    /// A table.
+    Table,
+    /// A view.
+    View,
+}
+
+impl Tabular {
+    /// The word it is stored under.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::View => "view",
+        }
+    }
+
+    /// The kind stored under a word.
+    pub fn from_stored(word: &str) -> Result<Self> {
+        match word {
+            "table" => Ok(Self::Table),
+            "view" => Ok(Self::View),
+            other => Err(Error::internal(format!("The database holds a {other:?}: it is newer than this program"))),
+        }
+    }
+
+    /// The word that messages begin with.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Table => "Table",
+            Self::View => "View",
+        }
+    }
+
+    fn what(self) -> What {
+        match self {
+            Self::Table => What::Table,
+            Self::View => What::View,
+        }
+    }
+
+    /// Nothing of this kind has the name.
+    pub fn missing(self, name: &TableName) -> Error {
+        Error::new(Kind::NotFound(self.what()), format!("{} does not exist: {name}", self.noun()))
+    }
+
+    /// The name, which was wanted for this kind, is taken by one of the kind `there`.
+    pub fn taken(self, name: &TableName, there: Self) -> Error {
+        let same = if self == there { "" } else { " with same name" };
+        Error::new(Kind::AlreadyExists(there.what()), format!("{}{same} already exists: {name}", there.noun()))
     }
 }
 

@@ -11,15 +11,16 @@ use futures::future::{join_all, try_join_all};
 use super::change::{Change, Outcome, Trace};
 use super::metadata::TableMetadata;
 use super::metadata::snapshot::MetadataLogEntry;
+use super::place::Codec;
 use super::{Catalog, Loaded, loaded, place, properties, refused};
 use crate::clock;
-use crate::error::{Error, Kind, Result, What};
+use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::lake::Company;
 use crate::limits;
-use crate::names::TableName;
+use crate::names::{TableName, Tabular};
 use crate::store::swap::{NewTable, PointedFile, Pointer, Refusal, Step, Swap, Verdict};
-use crate::store::tables::{TableRow, no_such_table};
+use crate::store::tables::TableRow;
 
 /// A change and the table it is for.
 #[derive(Debug, Clone)]
@@ -127,7 +128,7 @@ impl Catalog {
                 match refusal {
                     Refusal::Moved(_) => Ok(Err(refusal)),
                     // Somebody created the table meanwhile: whether that was this very request is seen next time round.
-                    Refusal::NameTaken(_) => Ok(Err(refusal)),
+                    Refusal::NameTaken { .. } => Ok(Err(refusal)),
                     final_ => Err(refused(&final_)),
                 }
             }
@@ -135,7 +136,15 @@ impl Catalog {
     }
 
     async fn rows(&self, changes: &[TableChange]) -> Result<Vec<Option<Arc<TableRow>>>> {
-        try_join_all(changes.iter().map(|one| self.store.find_table(self.warehouse.name(), &one.name))).await
+        try_join_all(changes.iter().map(|one| self.table_row(one))).await
+    }
+
+    async fn table_row(&self, one: &TableChange) -> Result<Option<Arc<TableRow>>> {
+        match self.row(&one.name).await? {
+            Some(row) if row.kind == Tabular::Table => Ok(Some(row)),
+            Some(row) if one.change.creates() => Err(Tabular::Table.taken(&one.name, row.kind)),
+            _ => Ok(None),
+        }
     }
 
     async fn plan(
@@ -156,7 +165,7 @@ impl Catalog {
         let base = match row {
             Some(row) => Some(self.load_row(row).await?),
             None if one.change.creates() => None,
-            None => return Err(no_such_table(&one.name)),
+            None => return Err(Tabular::Table.missing(&one.name)),
         };
         let metadata = base.as_deref().map(|loaded| &loaded.metadata);
         match (one.change.apply(metadata, now_ms)?, base) {
@@ -185,7 +194,9 @@ impl Catalog {
         }
         let previous = row.map(|row| &*row.metadata_location);
         let version = row.map_or(0, |row| row.version + 1);
-        let location = place::next_metadata_location(&metadata, previous, version).into();
+        let folder = place::metadata_folder(&metadata);
+        let codec = Codec::of(&metadata.properties, Codec::Plain);
+        let location = place::next_metadata_location(&folder, codec, previous, version).into();
         let text = Bytes::from(metadata.to_json()?);
         Ok(NewFile { location, metadata, text, doomed })
     }
@@ -193,21 +204,23 @@ impl Catalog {
     async fn put_and_swap(&self, planned: &[Planned], now_ms: i64) -> Result<Verdict> {
         let files: Vec<&NewFile> = planned.iter().filter_map(Planned::file).collect();
         let company = if files.len() == 1 { Company::Alone } else { Company::Others };
-        let puts = files.iter().map(|file| self.write_metadata(file, company));
+        let puts = files.iter().map(|file| self.write_metadata(&file.location, &file.text, company));
         // All are waited for, also when one fails: a put that is cut off may land after its file was cleaned up.
         join_all(puts).await.into_iter().collect::<Result<()>>()?;
         failpoint::at("commit.put")?;
         self.store.swap(self.swap_of(planned, now_ms)).await
     }
 
-    pub(super) async fn write_metadata(&self, file: &NewFile, company: Company) -> Result<()> {
-        let bytes = if place::compresses(&file.metadata.properties) {
-            let gzipped = loaded::gzip(&file.text);
-            gzipped.map_err(|error| Error::internal("Metadata cannot be compressed").because(error))?.into()
-        } else {
-            file.text.clone()
+    /// Puts a metadata file, compressed if its name says so.
+    pub(super) async fn write_metadata(&self, location: &str, text: &Bytes, company: Company) -> Result<()> {
+        let bytes = match Codec::of_file(location) {
+            Codec::Plain => text.clone(),
+            Codec::Gzip => {
+                let gzipped = loaded::gzip(text);
+                gzipped.map_err(|error| Error::internal("Metadata cannot be compressed").because(error))?.into()
+            }
         };
-        self.warehouse.create(&file.location, bytes, company).await
+        self.warehouse.create(location, bytes, company).await
     }
 
     fn swap_of(&self, planned: &[Planned], now_ms: i64) -> Swap {
@@ -220,17 +233,23 @@ impl Catalog {
         let pointer = self.pointer_to(&file.metadata, &file.location);
         match &planned.row {
             Some(row) => Step::Replace { from: Arc::clone(row), to: pointer },
-            None => Step::Insert(NewTable { id: clock::new_ordered_id().into(), name: planned.name.clone(), pointer }),
+            None => Step::Insert(new_table(planned.name.clone(), pointer)),
         }
     }
 
     /// What a pointer to this metadata file says.
     pub(super) fn pointer_to(&self, metadata: &TableMetadata, metadata_location: &Arc<str>) -> Pointer {
-        let location = self.warehouse.check(&metadata.location);
+        let uuid = metadata.table_uuid.as_deref().unwrap_or_default();
+        self.pointer(uuid, &metadata.location, metadata_location)
+    }
+
+    /// A pointer to a file that is new.
+    pub(super) fn pointer(&self, uuid: &str, location: &str, metadata_location: &Arc<str>) -> Pointer {
+        let checked = self.warehouse.check(location);
         Pointer {
-            uuid: metadata.table_uuid.as_deref().unwrap_or_default().into(),
-            location: metadata.location.as_str().into(),
-            location_key: location.map_or_else(|_| metadata.location.clone() + "/", |location| location.key()),
+            uuid: uuid.into(),
+            location: location.into(),
+            location_key: checked.map_or_else(|_| format!("{location}/"), |location| location.key()),
             metadata_location: Arc::clone(metadata_location),
             file: PointedFile::New,
         }
@@ -305,7 +324,7 @@ fn trim_log(metadata: &mut TableMetadata) -> Vec<String> {
     gone.iter().filter(is_own).map(|file| file.to_string()).collect()
 }
 
-/// The table exists already, said of a creation.
-pub(super) fn table_exists(name: &TableName) -> Error {
-    Error::new(Kind::AlreadyExists(What::Table), format!("Table already exists: {name}"))
+/// A table that is not there yet.
+pub(super) fn new_table(name: TableName, pointer: Pointer) -> NewTable {
+    NewTable { id: clock::new_ordered_id().into(), kind: Tabular::Table, name, pointer }
 }

@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::lake::Company;
 use crate::limits;
-use crate::names::TableName;
-use crate::store::swap::{NewTable, PointedFile, Refusal, Removal, Step, Swap, Verdict};
-use crate::store::tables::{TableRow, no_such_table};
+use crate::names::{TableName, Tabular};
+use crate::store::swap::{PointedFile, Refusal, Removal, Step, Swap, Verdict};
+use crate::store::tables::TableRow;
 
 /// A table that somebody wants created.
 #[derive(Debug, Clone)]
@@ -36,6 +36,15 @@ pub enum Created {
     Staged,
 }
 
+/// What becomes of the files of something that is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// They stay, out of sight.
+    Stay,
+    /// What only it can reach is deleted.
+    Go,
+}
+
 /// A metadata file that is to be registered as a table.
 #[derive(Debug, Clone)]
 pub struct Register {
@@ -51,9 +60,7 @@ impl Catalog {
     /// Creates or stages a table.
     pub async fn create_table(&self, request: NewTableRequest) -> Result<Arc<Loaded>> {
         self.namespace_exists(&request.name.namespace).await?;
-        if self.store.find_table(self.warehouse.name(), &request.name).await?.is_some() {
-            return Err(commit::table_exists(&request.name));
-        }
+        self.is_free(Tabular::Table, &request.name).await?;
         let catalog = self.clone();
         self.detached(async move {
             match request.creation {
@@ -104,9 +111,9 @@ impl Catalog {
         self.make_folders(&metadata).await?;
         let file = self.new_file(metadata, None, None)?;
         let pointer = self.pointer_to(&file.metadata, &file.location);
-        let new = NewTable { id: clock::new_ordered_id().into(), name: name.clone(), pointer };
+        let new = commit::new_table(name.clone(), pointer);
         let verdict = async {
-            self.write_metadata(&file, Company::Alone).await?;
+            self.write_metadata(&file.location, &file.text, Company::Alone).await?;
             failpoint::at("create.put")?;
             self.swap_one(Step::Insert(new)).await
         };
@@ -122,7 +129,7 @@ impl Catalog {
         }
     }
 
-    async fn swap_one(&self, step: Step) -> Result<Verdict> {
+    pub(super) async fn swap_one(&self, step: Step) -> Result<Verdict> {
         let (warehouse, now_ms) = (self.warehouse.name().clone(), self.clock.now_ms());
         self.store.swap(Swap { warehouse, steps: vec![step], doomed: Vec::new(), now_ms }).await
     }
@@ -137,17 +144,10 @@ impl Catalog {
 
     async fn register_until_settled(&self, register: &Register) -> Result<Arc<Loaded>> {
         for _ in 0..limits::COMMIT_ATTEMPTS_MAX {
-            let row = self.store.find_table(self.warehouse.name(), &register.name).await?;
-            let row = match row {
-                Some(_) if !register.overwrite => return Err(commit::table_exists(&register.name)),
-                row => row,
-            };
+            let row = self.replaceable(register).await?;
             let _turn = self.sequencer.enter(row.iter().map(|row| Arc::clone(&row.id)).collect()).await;
             // It may have been renamed or dropped while others had their turn.
-            let row = self.store.find_table(self.warehouse.name(), &register.name).await?;
-            if row.is_some() && !register.overwrite {
-                return Err(commit::table_exists(&register.name));
-            }
+            let row = self.replaceable(register).await?;
             let _stays = self.registering.read().await;
             let location: Arc<str> = register.metadata_location.as_str().into();
             let loaded = self.load_file(&location).await?;
@@ -159,38 +159,71 @@ impl Catalog {
             }
             let step = match row {
                 Some(from) => Step::Replace { from, to: pointer },
-                None => {
-                    Step::Insert(NewTable { id: clock::new_ordered_id().into(), name: register.name.clone(), pointer })
-                }
+                None => Step::Insert(commit::new_table(register.name.clone(), pointer)),
             };
             match self.swap_one(step).await? {
                 Verdict::Applied(_) => return Ok(loaded),
                 Verdict::Refused(Refusal::Moved(_)) => {}
-                Verdict::Refused(Refusal::NameTaken(_)) if register.overwrite => {}
+                Verdict::Refused(Refusal::NameTaken { there: Tabular::Table, .. }) if register.overwrite => {}
                 Verdict::Refused(refusal) => return Err(refused(&refusal)),
             }
         }
         Err(refused(&Refusal::Moved(register.name.clone())))
     }
 
-    /// Drops a table; its files stay, or are queued for deletion with `purge`.
-    pub async fn drop_table(&self, name: TableName, purge: bool) -> Result<()> {
-        self.find(&name).await?;
-        let catalog = self.clone();
-        self.detached(async move { catalog.drop_until_settled(&name, purge).await }).await
+    /// The table that a register replaces, if there is one and it may.
+    async fn replaceable(&self, register: &Register) -> Result<Option<Arc<TableRow>>> {
+        match self.row(&register.name).await? {
+            Some(row) if row.kind == Tabular::Table && register.overwrite => Ok(Some(row)),
+            Some(row) => Err(Tabular::Table.taken(&register.name, row.kind)),
+            None => Ok(None),
+        }
     }
 
-    async fn drop_until_settled(&self, name: &TableName, purge: bool) -> Result<()> {
+    /// Drops a table or view; its files stay, or are queued for deletion where a purge is asked for.
+    pub async fn drop_tabular(&self, kind: Tabular, name: TableName, files: Files) -> Result<()> {
+        self.find_of(kind, &name).await?;
+        let catalog = self.clone();
+        self.detached(async move { catalog.drop_until_settled(kind, &name, files).await }).await
+    }
+
+    async fn drop_until_settled(&self, kind: Tabular, name: &TableName, files: Files) -> Result<()> {
         for _ in 0..limits::COMMIT_ATTEMPTS_MAX {
-            let row = self.find(name).await?;
+            let row = self.find_of(kind, name).await?;
             let _turn = self.sequencer.enter(vec![Arc::clone(&row.id)]).await;
-            let row = self.find(name).await?;
-            let removal = if purge { self.purge_of(&row).await? } else { Removal::Drop };
+            let row = self.find_of(kind, name).await?;
+            let removal = match files {
+                Files::Stay => Removal::Drop,
+                Files::Go => self.purge_of(&row).await?,
+            };
             let verdict = self.swap_one(Step::Remove { row, removal }).await;
             // Also where the outcome is unknown: the queue itself knows.
             self.garbage.notify_one();
             match verdict? {
                 Verdict::Applied(_) => return Ok(()),
+                Verdict::Refused(Refusal::Moved(_)) => {}
+                Verdict::Refused(refusal) => return Err(refused(&refusal)),
+            }
+        }
+        Err(refused(&Refusal::Moved(name.clone())))
+    }
+
+    /// Takes a table out of the catalog, its files untouched, and returns it as it was last: with every commit that was
+    /// acknowledged before, and none after.
+    pub async fn unregister_table(&self, name: TableName) -> Result<Arc<Loaded>> {
+        self.find(&name).await?;
+        let catalog = self.clone();
+        self.detached(async move { catalog.unregister_until_settled(&name).await }).await
+    }
+
+    async fn unregister_until_settled(&self, name: &TableName) -> Result<Arc<Loaded>> {
+        for _ in 0..limits::COMMIT_ATTEMPTS_MAX {
+            let row = self.find(name).await?;
+            let _turn = self.sequencer.enter(vec![Arc::clone(&row.id)]).await;
+            let row = self.find(name).await?;
+            let loaded = self.load_row(&row).await?;
+            match self.swap_one(Step::Remove { row, removal: Removal::Drop }).await? {
+                Verdict::Applied(_) => return Ok(loaded),
                 Verdict::Refused(Refusal::Moved(_)) => {}
                 Verdict::Refused(refusal) => return Err(refused(&refusal)),
             }
@@ -206,23 +239,29 @@ impl Catalog {
         Ok(if collects { Removal::Purge } else { Removal::PurgeKeepingData })
     }
 
-    /// Gives a table another name; its files and identity stay.
-    pub async fn rename_table(&self, from: TableName, to: TableName) -> Result<()> {
-        self.find(&from).await?;
+    /// Gives a table or view another name; its files and identity stay.
+    pub async fn rename(&self, kind: Tabular, from: TableName, to: TableName) -> Result<()> {
+        self.find_of(kind, &from).await?;
         self.namespace_exists(&to.namespace).await?;
-        if self.store.find_table(self.warehouse.name(), &to).await?.is_some() {
-            return Err(commit::table_exists(&to));
+        match self.row(&to).await? {
+            Some(row) if (kind, row.kind) == (Tabular::Table, Tabular::Table) => {
+                return Err(kind.taken(&to, row.kind));
+            }
+            Some(row) => {
+                let why = format!("Cannot rename {from} to {to}. {} already exists", row.kind.noun());
+                return Err(Error::new(kind.taken(&to, row.kind).kind(), why));
+            }
+            None => {}
         }
         let catalog = self.clone();
-        self.detached(async move { catalog.rename_until_settled(&from, &to).await }).await
+        self.detached(async move { catalog.rename_until_settled(kind, &from, &to).await }).await
     }
 
-    async fn rename_until_settled(&self, from: &TableName, to: &TableName) -> Result<()> {
+    async fn rename_until_settled(&self, kind: Tabular, from: &TableName, to: &TableName) -> Result<()> {
         for _ in 0..limits::COMMIT_ATTEMPTS_MAX {
-            let row = self.store.find_table(self.warehouse.name(), from).await?;
-            let row = row.ok_or_else(|| no_such_table(from))?;
+            let row = self.find_of(kind, from).await?;
             let _turn = self.sequencer.enter(vec![Arc::clone(&row.id)]).await;
-            let row = self.find(from).await?;
+            let row = self.find_of(kind, from).await?;
             match self.swap_one(Step::Rename { row, to: to.clone() }).await? {
                 Verdict::Applied(_) => return Ok(()),
                 Verdict::Refused(Refusal::Moved(_)) => {}

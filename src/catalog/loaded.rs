@@ -19,7 +19,7 @@ use super::metadata::TableMetadata;
 use crate::error::{Error, Result};
 use crate::lake::Warehouse;
 use crate::limits;
-use crate::names::fnv1a_64;
+use crate::names::{Tabular, fnv1a_64};
 
 /// Which snapshots a reader wants to see (`?snapshots=`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,7 +39,7 @@ pub struct Body {
 }
 
 impl Body {
-    fn new(plain: Vec<u8>) -> Self {
+    pub(super) fn new(plain: Vec<u8>) -> Self {
         Self { plain: plain.into(), gzip: OnceLock::new() }
     }
 
@@ -138,7 +138,7 @@ impl Loaded {
 const LOCATION_KEY: &str = "\"metadata-location\":";
 const METADATA_KEY: &str = "\"metadata\":";
 
-fn splice(location: Option<&str>, metadata: &[u8], config: &str) -> (Vec<u8>, usize) {
+pub(super) fn splice(location: Option<&str>, metadata: &[u8], config: &str) -> (Vec<u8>, usize) {
     let mut body = Vec::with_capacity(metadata.len() + config.len() + 400);
     body.push(b'{');
     if let Some(location) = location {
@@ -160,7 +160,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// A stable hash of several parts, each ended by a byte that no text holds.
-fn hash_of(parts: &[&[u8]]) -> u64 {
+pub(super) fn hash_of(parts: &[&[u8]]) -> u64 {
     fnv1a_64(parts.iter().flat_map(|part| part.iter().copied().chain(std::iter::once(0xff))))
 }
 
@@ -203,14 +203,25 @@ impl MetadataCache {
     }
 }
 
-/// The text of a metadata file, decompressed where it is compressed, and parsed.
+/// The text of a table's metadata file, decompressed where it is compressed, and parsed.
 pub(crate) fn parse_file(location: &str, bytes: &[u8]) -> Result<(TableMetadata, Vec<u8>)> {
+    parse_file_of(Tabular::Table, location, bytes, TableMetadata::parse)
+}
+
+/// The text of a metadata file of this kind, and what `parse` makes of it.
+pub(super) fn parse_file_of<T>(
+    kind: Tabular,
+    location: &str,
+    bytes: &[u8],
+    parse: impl FnOnce(&str) -> Result<T>,
+) -> Result<(T, Vec<u8>)> {
     let not_metadata = |error: Error| {
-        Error::invalid(format!("File {location} is not table metadata: {}", error.message())).because(error)
+        let (kind, why) = (kind.as_str(), error.message());
+        Error::invalid(format!("File {location} is not {kind} metadata: {why}")).because(error)
     };
     let text = plain_text(bytes).map_err(not_metadata)?;
     let utf8 = std::str::from_utf8(&text).map_err(|_| not_metadata(Error::malformed("it is not UTF-8 text")))?;
-    let metadata = TableMetadata::parse(utf8).map_err(not_metadata)?;
+    let metadata = parse(utf8).map_err(not_metadata)?;
     // Checked as a whole: members that nothing else reads must be valid JSON too, because they are handed on.
     let _: &RawValue = serde_json::from_str(utf8).map_err(|_| not_metadata(Error::malformed("it is not JSON")))?;
     Ok((metadata, text))

@@ -20,6 +20,7 @@ pub mod check;
 mod commit;
 mod courtesy;
 pub mod create;
+mod functions;
 mod lifecycle;
 pub mod loaded;
 pub mod metadata;
@@ -29,6 +30,7 @@ pub mod properties;
 pub mod reports;
 mod sequencer;
 mod tables;
+pub mod views;
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -41,19 +43,20 @@ use tokio::sync::{Notify, RwLock, RwLockWriteGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::error::{Error, Kind, Result, What};
+use crate::error::{Error, Kind, Result};
 use crate::lake::Warehouse;
 use crate::store::Store;
 use crate::store::swap::Refusal;
 
 pub use commit::TableChange;
-pub use lifecycle::{Created, NewTableRequest, Register};
+pub use lifecycle::{Created, Files, NewTableRequest, Register};
 pub use loaded::Loaded;
 pub use namespaces::{PropertyChanges, PropertyRemovals};
 
 use courtesy::Courtesy;
 use loaded::MetadataCache;
 use sequencer::Sequencer;
+use views::ViewCache;
 
 /// One warehouse's namespaces and tables. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -62,6 +65,7 @@ pub struct Catalog {
     warehouse: Warehouse,
     clock: Clock,
     cache: MetadataCache,
+    views: ViewCache,
     sequencer: Sequencer,
     courtesy: Courtesy,
     garbage: Arc<Notify>,
@@ -73,9 +77,9 @@ pub struct Catalog {
 impl Catalog {
     /// The catalog of a warehouse. `garbage` is woken whenever something was queued for deletion.
     pub fn new(store: Store, warehouse: Warehouse, clock: Clock, garbage: Arc<Notify>) -> Self {
-        let cache = MetadataCache::new(warehouse.clone());
+        let (cache, views) = (MetadataCache::new(warehouse.clone()), ViewCache::default());
         let (sequencer, courtesy, registering, works) = Default::default();
-        Self { store, warehouse, clock, cache, sequencer, courtesy, garbage, registering, works }
+        Self { store, warehouse, clock, cache, views, sequencer, courtesy, garbage, registering, works }
     }
 
     /// The warehouse.
@@ -172,9 +176,7 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for Detached<F> {
 fn refused(refusal: &Refusal) -> Error {
     match refusal {
         Refusal::Moved(name) => Error::conflict(format!("Table was changed concurrently: {name}")),
-        Refusal::NameTaken(name) => {
-            Error::new(Kind::AlreadyExists(What::Table), format!("Table already exists: {name}"))
-        }
+        Refusal::NameTaken { name, wanted, there } => wanted.taken(name, *there),
         Refusal::NoNamespace(name) => crate::store::namespaces::no_such_namespace(&name.namespace),
         Refusal::Doomed(location) => Error::invalid(format!(
             "Metadata file {location:?} is queued for deletion, because its table no longer needs it: name another"

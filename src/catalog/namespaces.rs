@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use super::Catalog;
 use super::place::LOCATION_PROPERTY;
 use crate::error::{Error, Kind, Result};
-use crate::names::Namespace;
+use crate::names::{LEVEL_SEPARATOR, Namespace, TableName};
 use crate::store::namespaces::Properties;
 
 /// What is to become of a namespace's properties.
@@ -47,6 +47,30 @@ impl Catalog {
     /// Whether the namespace exists; an error if not.
     pub async fn namespace_exists(&self, namespace: &Namespace) -> Result<()> {
         self.store.namespace_properties(self.warehouse.name(), namespace).await.map(drop)
+    }
+
+    /// The one of these names that is meant, where dots may join the levels of a namespace or stand in one (then they are
+    /// the first): the one whose namespace exists, or the last where none does.
+    pub async fn meant(&self, names: Vec<TableName>) -> Result<TableName> {
+        if let [only] = names.as_slice() {
+            return Ok(only.clone());
+        }
+        let mut existing = Vec::new();
+        for name in &names {
+            if self.namespace_exists(&name.namespace).await.is_ok() {
+                existing.push(name.clone());
+            }
+        }
+        match existing.as_slice() {
+            [] => names.into_iter().next_back().ok_or_else(|| Error::internal("No name is meant")),
+            [one] => Ok(one.clone()),
+            [one_level, .., levels] => {
+                let (dots, joined) = (&one_level.namespace, levels.namespace.path().replace(LEVEL_SEPARATOR, "%1F"));
+                let (one, several) = (dots.to_string().replace('.', "%2E"), joined);
+                let message = format!("There are both namespaces: write {several} for the levels, {one} for the one");
+                Err(Error::malformed(message).with_code("ambiguous_namespace"))
+            }
+        }
     }
 
     /// The direct children of `parent` after `after`, at most `most`. The parent must exist.

@@ -11,6 +11,9 @@ use crate::lake::location::safe_segment;
 use crate::names::{Namespace, TableName};
 use crate::store::tables::LocationUse;
 
+/// A location, and properties that may name others.
+type Places<'a> = (&'a str, &'a IndexMap<String, String>);
+
 /// The property under which a namespace says where its tables go.
 pub const LOCATION_PROPERTY: &str = "location";
 
@@ -49,13 +52,19 @@ impl Catalog {
     /// Refuses metadata that names a place outside the warehouse. Only what differs from `base` is looked at, so that a
     /// table stays usable when the allowed locations are narrowed.
     pub(super) fn check_places(&self, base: Option<&TableMetadata>, next: &TableMetadata) -> Result<()> {
-        if base.is_none_or(|base| base.location != next.location) {
-            self.warehouse.check(&next.location)?;
+        let base = base.map(|base| (base.location.as_str(), &base.properties));
+        self.check_named_places(base, (&next.location, &next.properties))
+    }
+
+    /// The same of a location and the properties that name others.
+    pub(super) fn check_named_places(&self, base: Option<Places<'_>>, next: Places<'_>) -> Result<()> {
+        if base.is_none_or(|(location, _)| location != next.0) {
+            self.warehouse.check(next.0)?;
         }
         for key in ["write.data.path", "write.metadata.path", "write.object-storage.path", "write.folder-storage.path"]
         {
-            let before = base.and_then(|base| base.properties.get(key));
-            if let Some(path) = next.properties.get(key).filter(|path| before != Some(path)) {
+            let before = base.and_then(|(_, properties)| properties.get(key));
+            if let Some(path) = next.1.get(key).filter(|path| before != Some(path)) {
                 self.warehouse.check(path).map_err(|error| error.context(format_args!("Property {key:?}")))?;
             }
         }
@@ -80,22 +89,45 @@ impl Catalog {
 
 /// Where a table's metadata files go.
 pub(crate) fn metadata_folder(metadata: &TableMetadata) -> String {
-    match metadata.properties.get("write.metadata.path") {
+    metadata_folder_at(&metadata.location, &metadata.properties)
+}
+
+/// Where the metadata files of a table or view go that has this location.
+pub(super) fn metadata_folder_at(location: &str, properties: &IndexMap<String, String>) -> String {
+    match properties.get("write.metadata.path") {
         Some(path) => path.trim_end_matches('/').to_owned(),
-        None => format!("{}/metadata", metadata.location),
+        None => format!("{location}/metadata"),
+    }
+}
+
+/// How a metadata file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Codec {
+    Plain,
+    Gzip,
+}
+
+impl Codec {
+    /// What the properties ask for.
+    pub(super) fn of(properties: &IndexMap<String, String>, default: Self) -> Self {
+        match properties.get("write.metadata.compression-codec") {
+            Some(codec) if codec.eq_ignore_ascii_case("gzip") => Self::Gzip,
+            Some(_) => Self::Plain,
+            None => default,
+        }
+    }
+
+    /// The codec of a file, which its name tells.
+    pub(super) fn of_file(location: &str) -> Self {
+        if location.ends_with(".gz.metadata.json") { Self::Gzip } else { Self::Plain }
     }
 }
 
 /// Where the next metadata file goes: its number is one more than the one before (`previous`), or that of the pointer.
-pub(super) fn next_metadata_location(metadata: &TableMetadata, previous: Option<&str>, version: i64) -> String {
+pub(super) fn next_metadata_location(folder: &str, codec: Codec, previous: Option<&str>, version: i64) -> String {
     let number = previous.and_then(file_number).map_or(version, |number| number.saturating_add(1));
-    let suffix = if compresses(&metadata.properties) { ".gz" } else { "" };
-    format!("{}/{number:05}-{}{suffix}.metadata.json", metadata_folder(metadata), clock::new_uuid())
-}
-
-/// Whether metadata files are to be compressed.
-pub(super) fn compresses(properties: &IndexMap<String, String>) -> bool {
-    properties.get("write.metadata.compression-codec").is_some_and(|codec| codec.eq_ignore_ascii_case("gzip"))
+    let suffix = if codec == Codec::Gzip { ".gz" } else { "" };
+    format!("{folder}/{number:05}-{}{suffix}.metadata.json", clock::new_uuid())
 }
 
 fn file_number(location: &str) -> Option<i64> {
@@ -110,16 +142,27 @@ mod tests {
 
     #[test]
     fn metadata_files_are_numbered_on() {
-        let mut metadata = TableMetadata { location: "file:///w/t".to_owned(), ..TableMetadata::default() };
-        let first = next_metadata_location(&metadata, None, 0);
+        let first = next_metadata_location("file:///w/t/metadata", Codec::Plain, None, 0);
         assert!(first.starts_with("file:///w/t/metadata/00000-") && first.ends_with(".metadata.json"), "{first}");
-        let next = next_metadata_location(&metadata, Some("file:///w/t/metadata/00041-x.metadata.json"), 3);
-        assert!(next.contains("/00042-"), "{next}");
-        let odd = next_metadata_location(&metadata, Some("file:///w/t/v3.metadata.json"), 7);
+        assert_eq!(Codec::of_file(&first), Codec::Plain);
+        let next = |previous, version| next_metadata_location("file:///m", Codec::Gzip, Some(previous), version);
+        let after = next("file:///w/t/metadata/00041-x.metadata.json", 3);
+        assert!(after.starts_with("file:///m/00042-") && after.ends_with(".gz.metadata.json"), "{after}");
+        assert_eq!(Codec::of_file(&after), Codec::Gzip);
+        let odd = next("file:///w/t/v3.metadata.json", 7);
         assert!(odd.contains("/00007-"), "{odd}");
-        metadata.properties.insert("write.metadata.path".to_owned(), "file:///m/".to_owned());
-        metadata.properties.insert("write.metadata.compression-codec".to_owned(), "GZIP".to_owned());
-        let moved = next_metadata_location(&metadata, None, 0);
-        assert!(moved.starts_with("file:///m/00000-") && moved.ends_with(".gz.metadata.json"), "{moved}");
+    }
+
+    #[test]
+    fn properties_say_where_and_how() {
+        let mut properties = IndexMap::new();
+        assert_eq!(metadata_folder_at("file:///w/t", &properties), "file:///w/t/metadata");
+        assert_eq!(Codec::of(&properties, Codec::Gzip), Codec::Gzip);
+        properties.insert("write.metadata.path".to_owned(), "file:///m/".to_owned());
+        properties.insert("write.metadata.compression-codec".to_owned(), "GZIP".to_owned());
+        assert_eq!(metadata_folder_at("file:///w/t", &properties), "file:///m");
+        assert_eq!(Codec::of(&properties, Codec::Plain), Codec::Gzip);
+        properties.insert("write.metadata.compression-codec".to_owned(), "none".to_owned());
+        assert_eq!(Codec::of(&properties, Codec::Gzip), Codec::Plain);
     }
 }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{Catalog, Loaded, loaded};
 use crate::error::{Error, Kind, Result, What};
 use crate::limits;
-use crate::names::{Namespace, TableName};
-use crate::store::tables::{TableRow, no_such_table};
+use crate::names::{Namespace, TableName, Tabular};
+use crate::store::tables::TableRow;
 
 impl Catalog {
     /// The table as it is now.
@@ -17,14 +19,32 @@ impl Catalog {
 
     /// The table's row; an error if there is none.
     pub async fn find(&self, name: &TableName) -> Result<Arc<TableRow>> {
-        let found = self.store.find_table(self.warehouse.name(), name).await?;
-        found.ok_or_else(|| no_such_table(name))
+        self.find_of(Tabular::Table, name).await
     }
 
-    /// The tables of a namespace after `after`, at most `most`. The namespace must exist.
-    pub async fn list_tables(&self, namespace: &Namespace, after: &str, most: i64) -> Result<Vec<String>> {
+    /// The row of what has this name, if it is of this kind; an error if not.
+    pub async fn find_of(&self, kind: Tabular, name: &TableName) -> Result<Arc<TableRow>> {
+        let found = self.row(name).await?;
+        found.filter(|row| row.kind == kind).ok_or_else(|| kind.missing(name))
+    }
+
+    /// The row of the table or view that has this name.
+    pub(super) async fn row(&self, name: &TableName) -> Result<Option<Arc<TableRow>>> {
+        self.store.find_tabular(self.warehouse.name(), name).await
+    }
+
+    /// An error if the name, which is wanted for this kind, is taken.
+    pub(super) async fn is_free(&self, kind: Tabular, name: &TableName) -> Result<()> {
+        match self.row(name).await? {
+            Some(row) => Err(kind.taken(name, row.kind)),
+            None => Ok(()),
+        }
+    }
+
+    /// The tables or views of a namespace after `after`, at most `most`. The namespace must exist.
+    pub async fn list(&self, kind: Tabular, namespace: &Namespace, after: &str, most: i64) -> Result<Vec<String>> {
         self.namespace_exists(namespace).await?;
-        self.store.list_tables(self.warehouse.name(), namespace, after, most).await
+        self.store.list_tabulars((self.warehouse.name(), namespace), kind, after, most).await
     }
 
     /// What a row's pointer names.
@@ -41,15 +61,18 @@ impl Catalog {
             }
             return Err(missing_file(location));
         }
-        let bytes =
-            self.warehouse.read(location, limits::METADATA_FILE_BYTES_MAX).await.map_err(|error| {
-                match error.kind() {
-                    Kind::NotFound(_) => missing_file(location).because(error),
-                    _ => error,
-                }
-            })?;
+        let bytes = self.read_metadata(location).await?;
         let (metadata, text) = loaded::parse_file(location, &bytes)?;
         Ok(self.cache.put(location, metadata, &text))
+    }
+
+    /// The bytes of a metadata file.
+    pub(super) async fn read_metadata(&self, location: &str) -> Result<Bytes> {
+        let read = self.warehouse.read(location, limits::METADATA_FILE_BYTES_MAX).await;
+        read.map_err(|error| match error.kind() {
+            Kind::NotFound(_) => missing_file(location).because(error),
+            _ => error,
+        })
     }
 }
 

@@ -57,6 +57,7 @@ fn status(kind: Kind) -> (StatusCode, &'static str) {
         Kind::NotFound(What::Namespace) => (S::NOT_FOUND, "NoSuchNamespaceException"),
         Kind::NotFound(What::Table) => (S::NOT_FOUND, "NoSuchTableException"),
         Kind::NotFound(What::View) => (S::NOT_FOUND, "NoSuchViewException"),
+        Kind::NotFound(What::Function) => (S::NOT_FOUND, "NoSuchFunctionException"),
         Kind::NotFound(What::File) => (S::NOT_FOUND, "NotFoundException"),
         Kind::NotFound(What::Route) => (S::NOT_FOUND, "NoSuchEndpointException"),
         Kind::AlreadyExists(_) => (S::CONFLICT, "AlreadyExistsException"),

@@ -30,6 +30,14 @@ pub(super) struct NamespacePath(pub(super) Namespace);
 #[derive(Debug)]
 pub(super) struct TablePath(pub(super) TableName);
 
+/// `{namespace}` and `{view}` of the path.
+#[derive(Debug)]
+pub(super) struct ViewPath(pub(super) TableName);
+
+/// `{namespace}` and `{function}` of the path.
+#[derive(Debug)]
+pub(super) struct FunctionPath(pub(super) TableName);
+
 impl<S: Sync> FromRequestParts<S> for NamespacePath {
     type Rejection = Failure;
 
@@ -42,32 +50,59 @@ impl<S: Sync> FromRequestParts<S> for TablePath {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        let namespace = namespace_of(raw(parts, "{namespace}")?)?;
-        Ok(Self(TableName::new(namespace, &decode(raw(parts, "{table}")?)?)?))
+        name_of(parts, "{table}").map(Self)
     }
 }
 
-/// The tables that `{namespace}` and `{table}` of an ingest path may mean. Dots join levels there, or stand in one: with
-/// dots and no `%1F` both readings are given, several levels last.
-#[derive(Debug)]
-pub(super) struct IngestPath(pub(super) Vec<TableName>);
+impl<S: Sync> FromRequestParts<S> for ViewPath {
+    type Rejection = Failure;
 
-impl<S: Sync> FromRequestParts<S> for IngestPath {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        name_of(parts, "{view}").map(Self)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for FunctionPath {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        name_of(parts, "{function}").map(Self)
+    }
+}
+
+fn name_of(parts: &Parts, name: &str) -> Result<TableName, Failure> {
+    let namespace = namespace_of(raw(parts, "{namespace}")?)?;
+    Ok(TableName::new(namespace, &decode(raw(parts, name)?)?)?)
+}
+
+/// What `{namespace}` and the name of a path outside `/v1` may mean. Dots join levels there, or stand in one: with dots and
+/// no `%1F` both readings are given, several levels last. A dot written `%2E` always stands in its level.
+#[derive(Debug)]
+pub(super) struct DottedPath(pub(super) Vec<TableName>);
+
+impl<S: Sync> FromRequestParts<S> for DottedPath {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
         let segment = raw(parts, "{namespace}")?;
-        let name = decode(raw(parts, "{table}")?)?;
-        let mut meant = vec![namespace_of(segment)?];
-        let plain = decode(segment)?;
-        if plain.contains('.') && !plain.contains(LEVEL_SEPARATOR) {
-            let levels: Vec<&str> = plain.split('.').collect();
-            // "a..b" has an empty level, so it can only be one.
-            meant.extend(Namespace::new(&levels).ok());
-        }
-        let tables = meant.into_iter().map(|namespace| TableName::new(namespace, &name));
-        Ok(Self(tables.collect::<Result<_>>()?))
+        let name = match raw(parts, "{table}") {
+            Ok(table) => decode(table)?,
+            Err(_) => decode(raw(parts, "{function}")?)?,
+        };
+        let meant = namespaces_of(segment)?.into_iter().map(|namespace| TableName::new(namespace, &name));
+        Ok(Self(meant.collect::<Result<_>>()?))
     }
+}
+
+fn namespaces_of(segment: &str) -> Result<Vec<Namespace>> {
+    let mut meant = vec![namespace_of(segment)?];
+    let separated = segment.contains("%1F") || segment.contains("%1f") || segment.contains(LEVEL_SEPARATOR);
+    if segment.contains('.') && !separated {
+        let levels = segment.split('.').map(decode).collect::<Result<Vec<_>>>()?;
+        // "a..b" has an empty level, so it can only be one.
+        meant.extend(Namespace::new(&levels).ok());
+    }
+    Ok(meant)
 }
 
 /// The raw text of a path segment, found by its place in the route.
@@ -260,6 +295,19 @@ mod tests {
         assert_eq!(levels("a+b%2Bc.d").expect("valid"), ["a b+c.d"]);
         assert_eq!(levels("100%25").expect("valid"), ["100%"]);
         assert!(levels("a%1F").is_err() && levels("%ff").is_err());
+    }
+
+    #[test]
+    fn dots_join_levels_or_stand_in_one() {
+        let meant = |segment: &str| {
+            let all = namespaces_of(segment).expect("valid");
+            all.iter().map(Namespace::to_levels).collect::<Vec<_>>()
+        };
+        assert_eq!(meant("a.b"), [vec!["a.b"], vec!["a", "b"]]);
+        assert_eq!(meant("a%2Eb"), [["a.b"]]);
+        assert_eq!(meant("a.b%2Ec"), [vec!["a.b.c"], vec!["a", "b.c"]]);
+        assert_eq!(meant("a%1Fb.c"), [["a", "b.c"]]);
+        assert_eq!(meant("a..b"), [["a..b"]]);
     }
 
     #[test]

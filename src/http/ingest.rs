@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::error::Failure;
-use super::extract::{IngestPath, Query, Room, discard, read_body};
+use super::extract::{DottedPath, Query, Room, discard, read_body};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::{Append, AppendOptions, Committed, Encoding, Outcome, Reserved, RowError, Verdicts};
@@ -110,7 +110,7 @@ pub(super) struct Problem {
 )]
 pub(super) async fn append(
     State(api): State<Api>,
-    IngestPath(candidates): IngestPath,
+    DottedPath(candidates): DottedPath,
     query: Query,
     request: Request,
 ) -> Result<Response, Failure> {
@@ -148,7 +148,7 @@ async fn prepare(api: &Api, candidates: Vec<TableName>, query: &Query, headers: 
     super::iceberg::config::select(api, query.get("warehouse").unwrap_or_default())?;
     check_content_type(headers)?;
     let encoding = Encoding::parse(header(headers, &CONTENT_ENCODING))?;
-    let table = resolve(api, candidates).await?;
+    let table = api.catalog.meant(candidates).await?;
     let most = api.ingest.settings().body;
     let declared = header(headers, &CONTENT_LENGTH).and_then(|text| text.parse::<usize>().ok());
     if declared.is_some_and(|length| length > most) {
@@ -209,28 +209,6 @@ fn check_content_type(headers: &HeaderMap) -> Result<()> {
     }
     let message = format!("Content-Type {sent:?} is not spoken here: send application/json or application/x-ndjson");
     Err(Error::new(Kind::UnsupportedMedia, message))
-}
-
-/// The table that is meant, where dots may join levels or stand in one.
-async fn resolve(api: &Api, candidates: Vec<TableName>) -> Result<TableName> {
-    let mut existing = Vec::new();
-    if let [only] = candidates.as_slice() {
-        return Ok(only.clone());
-    }
-    for candidate in &candidates {
-        if api.catalog.namespace_exists(&candidate.namespace).await.is_ok() {
-            existing.push(candidate.clone());
-        }
-    }
-    match existing.as_slice() {
-        [] => candidates.into_iter().next_back().ok_or_else(|| Error::internal("No table is meant")),
-        [one] => Ok(one.clone()),
-        _ => Err(Error::malformed(format!(
-            "Namespace {} may be one level or several: join levels by %1F, and write one level's dots as they are with %1F at none",
-            candidates.first().map(|name| name.namespace.to_string()).unwrap_or_default()
-        ))
-        .with_code("ambiguous_namespace")),
-    }
 }
 
 fn receipt(committed: &Committed) -> Json<IngestResponse> {

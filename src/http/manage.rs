@@ -3,9 +3,15 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
+use serde_json::value::RawValue;
 
 use super::Api;
+use super::error::Failure;
+use super::extract::{DottedPath, JsonBody};
+use super::iceberg::functions::LoadFunctionResult;
+use super::ingest::Problem;
 use crate::catalog::check::Report;
+use crate::error::Result;
 
 /// Tries database and warehouse for real.
 #[utoipa::path(
@@ -21,4 +27,53 @@ pub(super) async fn check(State(api): State<Api>) -> (StatusCode, Json<Report>) 
     let report = api.catalog.check().await;
     let status = if report.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(report))
+}
+
+/// Keeps a function's metadata under its name, in place of what was there.
+#[utoipa::path(
+    put,
+    path = "/manage/v1/namespaces/{namespace}/functions/{function}",
+    tag = "functions",
+    params(
+        ("namespace" = String, Path, description = "Levels joined by %1F, or by dots"),
+        ("function" = String, Path, description = "The function's name"),
+    ),
+    request_body(content = Object, description = "`FunctionMetadata` of the REST specification"),
+    responses(
+        (status = 200, description = "Kept", body = LoadFunctionResult),
+        (status = 400, description = "Not a function's metadata", body = Problem),
+        (status = 404, description = "No such namespace", body = Problem),
+    ),
+)]
+pub(super) async fn put_function(
+    State(api): State<Api>,
+    DottedPath(meant): DottedPath,
+    JsonBody(metadata): JsonBody<Box<RawValue>>,
+) -> Result<Json<LoadFunctionResult>, Failure> {
+    let name = api.catalog.meant(meant).await?;
+    api.catalog.put_function(&name, &metadata).await?;
+    Ok(Json(LoadFunctionResult { metadata }))
+}
+
+/// Removes a function.
+#[utoipa::path(
+    delete,
+    path = "/manage/v1/namespaces/{namespace}/functions/{function}",
+    tag = "functions",
+    params(
+        ("namespace" = String, Path, description = "Levels joined by %1F, or by dots"),
+        ("function" = String, Path, description = "The function's name"),
+    ),
+    responses(
+        (status = 204, description = "Removed"),
+        (status = 404, description = "No such function", body = Problem),
+    ),
+)]
+pub(super) async fn drop_function(
+    State(api): State<Api>,
+    DottedPath(meant): DottedPath,
+) -> Result<StatusCode, Failure> {
+    let name = api.catalog.meant(meant).await?;
+    api.catalog.drop_function(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -2,6 +2,7 @@
 //!
 //! A handler extracts typed words, makes one call, and shapes the answer. What is called knows no HTTP.
 
+mod answer;
 mod case;
 mod count;
 mod docs;
@@ -122,7 +123,7 @@ impl Readiness {
 
 /// Every route, and the document that describes them.
 pub(crate) fn routes_and_document() -> (Router<Api>, Document) {
-    use iceberg::{commits, config, namespaces, reports, tables};
+    use iceberg::{commits, config, functions, namespaces, reports, tables, views};
     OpenApiRouter::with_openapi(docs::Description::openapi())
         // The Iceberg REST protocol.
         .routes(routes!(config::get_config))
@@ -134,11 +135,19 @@ pub(crate) fn routes_and_document() -> (Router<Api>, Document) {
         .routes(routes!(reports::report_metrics))
         .routes(routes!(tables::register_table))
         .routes(routes!(tables::rename_table))
+        .routes(routes!(tables::unregister_table))
         .routes(routes!(commits::commit_transaction))
+        .routes(routes!(views::list_views, views::create_view))
+        .routes(routes!(views::load_view, views::view_exists, views::replace_view, views::drop_view))
+        .routes(routes!(views::rename_view))
+        .routes(routes!(views::register_view))
+        .routes(routes!(functions::list_functions))
+        .routes(routes!(functions::load_function))
         // Rows.
         .routes(routes!(ingest::append))
         // Operations.
         .routes(routes!(manage::check))
+        .routes(routes!(manage::put_function, manage::drop_function))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))

@@ -8,8 +8,7 @@ use crate::catalog::create::Description;
 use crate::catalog::metadata::TableMetadata;
 use crate::catalog::{Catalog, Created, Loaded, NewTableRequest};
 use crate::error::{Error, Kind, Result, What};
-use crate::names::{Namespace, TableName};
-use crate::store::tables::no_such_table;
+use crate::names::{Namespace, TableName, Tabular};
 
 /// The table, if it exists; then it must be laid out as the request says.
 pub(super) async fn existing(
@@ -60,7 +59,7 @@ pub(super) async fn from_rows(
     options: &AppendOptions,
 ) -> Result<std::result::Result<Arc<Loaded>, (usize, Verdicts)>> {
     if !ingest.settings.auto_create {
-        return Err(no_such_table(table));
+        return Err(Tabular::Table.missing(table));
     }
     let bounds = ingest.settings.bounds();
     let shared = Arc::clone(text);
@@ -77,9 +76,9 @@ pub(super) async fn from_rows(
     match ingest.catalog.create_table(request).await {
         Ok(loaded) => Ok(Ok(loaded)),
         // Another request was first: its schema is the one to read by.
-        Err(error) if matches!(error.kind(), Kind::AlreadyExists(_)) => {
+        Err(error) if error.kind() == Kind::AlreadyExists(What::Table) => {
             let loaded = existing(&ingest.catalog, table, options).await?;
-            loaded.map(Ok).ok_or_else(|| no_such_table(table))
+            loaded.map(Ok).ok_or_else(|| Tabular::Table.missing(table))
         }
         Err(error) => Err(error),
     }

@@ -26,7 +26,7 @@ use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::lake::Company;
 use crate::limits;
-use crate::names::TableName;
+use crate::names::{TableName, Tabular};
 use crate::snapshot::append::{MergePolicy, plan_merge};
 use crate::snapshot::manifest::{self, Layout, ListOf};
 use crate::snapshot::summary;
@@ -122,7 +122,7 @@ async fn split_and_commit(
 fn check_target(metadata: &TableMetadata, target: &Target) -> Result<()> {
     if metadata.table_uuid.as_deref() != Some(target.uuid.as_str()) {
         // The table of this name is another one now: what was meant is gone.
-        return Err(crate::store::tables::no_such_table(&target.name));
+        return Err(Tabular::Table.missing(&target.name));
     }
     let (Some(then), Ok(now)) = (metadata.schema(target.schema_id), metadata.current_schema()) else {
         return Err(schema_changed());

@@ -8,6 +8,7 @@
 //! A failed statement is [`Kind::Unavailable`]: certainly nothing happened. A failed *commit* of a swap is
 //! [`Kind::CommitUnknown`], unless it is one that certainly undid everything.
 
+pub mod functions;
 pub mod gc;
 mod moves;
 pub mod namespaces;

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
-use super::{Store, column, unavailable};
+use super::{Store, column, functions, unavailable};
 use crate::error::{Error, Kind, Result, What};
 use crate::names::{Namespace, WarehouseName};
 
@@ -104,10 +104,12 @@ impl Store {
         .fetch_optional(&mut *transaction)
         .await
         .map_err(unavailable)?;
-        if held.is_some() {
+        if held.is_some() || functions::any_in(&mut transaction, warehouse, namespace).await? {
             return Err(Error::new(
                 Kind::NotEmpty,
-                format!("Namespace {namespace} is not empty: drop its tables and inner namespaces first"),
+                format!(
+                    "Namespace {namespace} is not empty: drop its tables, views, functions and inner namespaces first"
+                ),
             ));
         }
         sqlx::query("delete from namespace where warehouse = $1 and path = $2")

@@ -10,9 +10,9 @@ use sqlx::AnyConnection;
 use super::moves::{self, Move};
 use super::swap::{NewTable, PointedFile, Pointer, Refusal, Removal, Step, Swap, Verdict};
 use super::tables::{TableRow, ancestors, end_of_prefix};
-use super::{gc, namespaces, unavailable};
+use super::{column, gc, namespaces, unavailable};
 use crate::error::Result;
-use crate::names::TableName;
+use crate::names::{TableName, Tabular};
 
 /// The row after a step (`None`: it is gone), or why the step refuses.
 type Applied = Result<Option<Arc<TableRow>>, Refusal>;
@@ -41,7 +41,7 @@ async fn insert(connection: &mut AnyConnection, swap: &Swap, new: &NewTable) -> 
     let added = sqlx::query(
         "insert into tabular (id, warehouse, namespace, name, kind, uuid, location, location_key, metadata_location,
                               version, created_ms, dropped_ms)
-         values ($1, $2, $3, $4, 'table', $5, $6, $7, $8, 0, $9, null)
+         values ($1, $2, $3, $4, $10, $5, $6, $7, $8, 0, $9, null)
          on conflict do nothing",
     )
     .bind(&*new.id)
@@ -53,16 +53,42 @@ async fn insert(connection: &mut AnyConnection, swap: &Swap, new: &NewTable) -> 
     .bind(new.pointer.location_key.as_str())
     .bind(&*new.pointer.metadata_location)
     .bind(swap.now_ms)
+    .bind(new.kind.as_str())
     .execute(&mut *connection)
     .await
     .map_err(unavailable)?;
     if added.rows_affected() == 0 {
-        return Ok(Err(Refusal::NameTaken(new.name.clone())));
+        let there = kind_of(connection, swap, &new.name).await?.unwrap_or(new.kind);
+        return Ok(Err(Refusal::NameTaken { name: new.name.clone(), wanted: new.kind, there }));
     }
     if location_is_taken(connection, &new.id, &new.pointer.location_key).await? {
         return Ok(Err(Refusal::LocationTaken(new.pointer.location.to_string())));
     }
-    Ok(Ok(Some(Arc::new(row_of(Arc::clone(&new.id), new.name.clone(), &new.pointer, 0)))))
+    let row = TableRow {
+        id: Arc::clone(&new.id),
+        kind: new.kind,
+        name: new.name.clone(),
+        uuid: Arc::clone(&new.pointer.uuid),
+        location: Arc::clone(&new.pointer.location),
+        metadata_location: Arc::clone(&new.pointer.metadata_location),
+        version: 0,
+    };
+    Ok(Ok(Some(Arc::new(row))))
+}
+
+/// What has this name, if something live has.
+async fn kind_of(connection: &mut AnyConnection, swap: &Swap, name: &TableName) -> Result<Option<Tabular>> {
+    let row = sqlx::query(
+        "select kind from tabular
+         where warehouse = $1 and namespace = $2 and name = $3 and dropped_ms is null",
+    )
+    .bind(swap.warehouse.as_str())
+    .bind(name.namespace.path())
+    .bind(&*name.name)
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(unavailable)?;
+    row.map(|row| Tabular::from_stored(column(&row, "kind")?)).transpose()
 }
 
 async fn replace(connection: &mut AnyConnection, from: &Arc<TableRow>, to: &Pointer) -> Result<Applied> {
@@ -80,7 +106,13 @@ async fn replace(connection: &mut AnyConnection, from: &Arc<TableRow>, to: &Poin
 
 /// The row after its pointer has moved.
 pub(super) fn row_after(from: &TableRow, to: &Pointer) -> TableRow {
-    row_of(Arc::clone(&from.id), from.name.clone(), to, from.version + 1)
+    TableRow {
+        uuid: Arc::clone(&to.uuid),
+        location: Arc::clone(&to.location),
+        metadata_location: Arc::clone(&to.metadata_location),
+        version: from.version + 1,
+        ..from.clone()
+    }
 }
 
 /// What few commits change: apart, so that all others leave its indexes alone.
@@ -143,18 +175,8 @@ async fn rename(connection: &mut AnyConnection, swap: &Swap, row: &TableRow, to:
     if !namespaces::exists(connection, &swap.warehouse, &to.namespace).await? {
         return Ok(Err(Refusal::NoNamespace(to.clone())));
     }
-    let taken = sqlx::query(
-        "select 1 from tabular
-         where warehouse = $1 and namespace = $2 and name = $3 and dropped_ms is null",
-    )
-    .bind(swap.warehouse.as_str())
-    .bind(to.namespace.path())
-    .bind(&*to.name)
-    .fetch_optional(&mut *connection)
-    .await
-    .map_err(unavailable)?;
-    if taken.is_some() {
-        return Ok(Err(Refusal::NameTaken(to.clone())));
+    if let Some(there) = kind_of(connection, swap, to).await? {
+        return Ok(Err(Refusal::NameTaken { name: to.clone(), wanted: row.kind, there }));
     }
     let renamed = sqlx::query(
         "update tabular set namespace = $1, name = $2
@@ -204,15 +226,4 @@ async fn location_is_taken(connection: &mut AnyConnection, own: &str, location_k
         }
     }
     Ok(false)
-}
-
-fn row_of(id: Arc<str>, name: TableName, pointer: &Pointer, version: i64) -> TableRow {
-    TableRow {
-        id,
-        name,
-        uuid: Arc::clone(&pointer.uuid),
-        location: Arc::clone(&pointer.location),
-        metadata_location: Arc::clone(&pointer.metadata_location),
-        version,
-    }
 }

@@ -21,7 +21,7 @@ use super::writer::Writer;
 use super::{Writing, commit_unknown, connect, unavailable};
 use crate::error::Result;
 use crate::limits;
-use crate::names::{TableName, WarehouseName};
+use crate::names::{TableName, Tabular, WarehouseName};
 
 /// Steps that happen together or not at all.
 #[derive(Debug, Clone)]
@@ -64,11 +64,13 @@ pub enum Step {
     },
 }
 
-/// A table that is not there yet.
+/// A table or view that is not there yet.
 #[derive(Debug, Clone)]
 pub struct NewTable {
     /// The id of its row.
     pub id: Arc<str>,
+    /// Whether it is a table or a view.
+    pub kind: Tabular,
     /// Its name.
     pub name: TableName,
     /// What its pointer names.
@@ -131,8 +133,15 @@ pub enum Verdict {
 pub enum Refusal {
     /// This table's pointer is no longer where the step expects it, or the table is gone.
     Moved(TableName),
-    /// The name is taken.
-    NameTaken(TableName),
+    /// The name, wanted for one kind, is taken by one of the kind that is there.
+    NameTaken {
+        /// The name.
+        name: TableName,
+        /// What it was wanted for.
+        wanted: Tabular,
+        /// What has it.
+        there: Tabular,
+    },
     /// The name's namespace does not exist.
     NoNamespace(TableName),
     /// A live table has this location, or one inside or around it.

@@ -8,17 +8,19 @@ use sqlx::pool::PoolConnection;
 
 use super::pointers::Key;
 use super::{Store, column, unavailable};
-use crate::error::{Error, Kind, Result, What};
-use crate::names::{Namespace, TableName, WarehouseName};
+use crate::error::Result;
+use crate::names::{Namespace, TableName, Tabular, WarehouseName};
 
-/// A live table as the database knows it.
+/// A live table or view as the database knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableRow {
     /// The row's id; it stays when the table is renamed.
     pub id: Arc<str>,
-    /// The table's name.
+    /// Whether it is a table or a view.
+    pub kind: Tabular,
+    /// Its name.
     pub name: TableName,
-    /// The table's own identity.
+    /// Its own identity.
     pub uuid: Arc<str>,
     /// The folder of its files.
     pub location: Arc<str>,
@@ -29,8 +31,8 @@ pub struct TableRow {
 }
 
 impl Store {
-    /// The live table of this name.
-    pub async fn find_table(&self, warehouse: &WarehouseName, name: &TableName) -> Result<Option<Arc<TableRow>>> {
+    /// The live table or view of this name.
+    pub async fn find_tabular(&self, warehouse: &WarehouseName, name: &TableName) -> Result<Option<Arc<TableRow>>> {
         let key = Key { warehouse: warehouse.shared(), table: name.clone() };
         if let Some(known) = self.pointers.get(&key) {
             return Ok(known);
@@ -38,7 +40,7 @@ impl Store {
         let ticket = self.pointers.ticket(&key);
         let mut connection = self.read().await?;
         let row = sqlx::query(
-            "select id, namespace, name, uuid, location, metadata_location, version
+            "select id, kind, namespace, name, uuid, location, metadata_location, version
              from tabular
              where warehouse = $1 and namespace = $2 and name = $3 and dropped_ms is null",
         )
@@ -53,25 +55,26 @@ impl Store {
         Ok(found)
     }
 
-    /// The tables of a namespace whose names come after `after`, at most `most`, in the order of their names. The
-    /// namespace must exist.
-    pub async fn list_tables(
+    /// The tables or views of a namespace whose names come after `after`, at most `most`, in the order of their names.
+    /// The namespace must exist.
+    pub async fn list_tabulars(
         &self,
-        warehouse: &WarehouseName,
-        namespace: &Namespace,
+        (warehouse, namespace): (&WarehouseName, &Namespace),
+        kind: Tabular,
         after: &str,
         most: i64,
     ) -> Result<Vec<String>> {
         let mut connection = self.read().await?;
         let rows = sqlx::query(
             "select name from tabular
-             where warehouse = $1 and namespace = $2 and name > $3 and dropped_ms is null and kind = 'table'
+             where warehouse = $1 and namespace = $2 and name > $3 and dropped_ms is null and kind = $4
              order by name
-             limit $4",
+             limit $5",
         )
         .bind(warehouse.as_str())
         .bind(namespace.path())
         .bind(after)
+        .bind(kind.as_str())
         .bind(most)
         .fetch_all(&mut *connection)
         .await
@@ -125,7 +128,7 @@ impl Store {
     pub async fn live_tables(&self, warehouse: &str, after: &str, most: i64) -> Result<Vec<TableRow>> {
         let mut connection = self.read().await?;
         let rows = sqlx::query(
-            "select id, namespace, name, uuid, location, metadata_location, version
+            "select id, kind, namespace, name, uuid, location, metadata_location, version
              from tabular
              where warehouse = $1 and id > $2 and dropped_ms is null and kind = 'table'
              order by id
@@ -178,16 +181,12 @@ pub(super) fn end_of_prefix(prefix: &str) -> String {
     end
 }
 
-/// The table is not there.
-pub fn no_such_table(name: &TableName) -> Error {
-    Error::new(Kind::NotFound(What::Table), format!("Table does not exist: {name}"))
-}
-
 fn from_row(row: &AnyRow) -> Result<TableRow> {
     let text = |name: &str| -> Result<Arc<str>> { Ok(column::<&str>(row, name)?.into()) };
     let namespace = Namespace::from_path(column(row, "namespace")?)?;
     Ok(TableRow {
         id: text("id")?,
+        kind: Tabular::from_stored(column(row, "kind")?)?,
         name: TableName::new(namespace, column(row, "name")?)?,
         uuid: text("uuid")?,
         location: text("location")?,

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use floeberg::clock::Clock;
-use floeberg::names::{Namespace, TableName, WarehouseName};
+use floeberg::names::{Namespace, TableName, Tabular, WarehouseName};
 use floeberg::store::Store;
 
 fn folder(name: &str) -> Vec<String> {
@@ -39,9 +39,9 @@ async fn old_databases_open() {
         assert_eq!(properties["owner"], "me", "{name}");
         let children = store.list_namespaces(&warehouse, Some(&ns), "", 10).await.expect("listed");
         assert_eq!(children, [Namespace::new(&["ns", "in.ner"]).expect("valid")]);
-        assert_eq!(store.list_tables(&warehouse, &ns, "", 10).await.expect("listed"), ["t"]);
+        assert_eq!(store.list_tabulars((&warehouse, &ns), Tabular::Table, "", 10).await.expect("listed"), ["t"]);
         let table = TableName::new(ns.clone(), "t").expect("valid");
-        let row = store.find_table(&warehouse, &table).await.expect("read").expect("there");
+        let row = store.find_tabular(&warehouse, &table).await.expect("read").expect("there");
         assert_eq!((row.version, &*row.location), (2, "file:///lake/ns/t"));
         assert_eq!(store.count_reports(&row.id).await.expect("counted"), 1);
         let fresh = Namespace::new(&["fresh"]).expect("valid");

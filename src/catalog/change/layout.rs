@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::build::Build;
+use super::next_id;
 use crate::catalog::metadata::schema::Schema;
 use crate::catalog::metadata::spec::{
     PARTITION_ID_START, PartitionField, PartitionSpec, SortOrder, Transform, check_source,
@@ -195,12 +196,6 @@ fn resolve(id: i32, last: Option<i32>, none: &str) -> Result<i32> {
         LAST_ADDED => last.ok_or_else(|| Error::invalid(none)),
         id => Ok(id),
     }
-}
-
-/// One more than the highest there is.
-fn next_id(mut ids: impl Iterator<Item = i32>) -> Result<i32> {
-    let next = ids.try_fold(0, |next, id| id.checked_add(1).map(|after| after.max(next)));
-    next.ok_or_else(|| Error::invalid("The table has an id at the end of its range: no further one can be given"))
 }
 
 fn has_sequential_ids(spec: &PartitionSpec) -> bool {

@@ -11,6 +11,7 @@ mod layout;
 mod requirement;
 mod snapshots;
 mod update;
+pub mod view;
 
 use serde_json::value::RawValue;
 
@@ -57,25 +58,34 @@ pub enum Trace {
 
 /// What came of applying a change.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum Outcome<T = TableMetadata> {
     /// The metadata is already as the change wants it: nothing is to be written.
     Unchanged,
     /// The new metadata, with its time set and its metadata log as it was.
-    Changed(Box<TableMetadata>),
+    Changed(Box<T>),
+}
+
+/// Refuses a commit of too many parts.
+fn check_parts(requirements: &[Box<RawValue>], updates: &[Box<RawValue>]) -> Result<()> {
+    for (what, has) in [("requirements", requirements.len()), ("updates", updates.len())] {
+        if has > limits::COMMIT_PARTS_MAX {
+            let max = limits::COMMIT_PARTS_MAX;
+            return Err(Error::new(Kind::TooLarge, format!("Commit has {has} {what}: at most {max} are allowed")));
+        }
+    }
+    Ok(())
+}
+
+/// One more than the highest there is.
+fn next_id(mut ids: impl Iterator<Item = i32>) -> Result<i32> {
+    let next = ids.try_fold(0, |next, id| id.checked_add(1).map(|after| after.max(next)));
+    next.ok_or_else(|| Error::invalid("There is an id at the end of its range: no further one can be given"))
 }
 
 impl Change {
     /// Parses the two arrays of a commit's body.
     pub fn parse(requirements: &[Box<RawValue>], updates: &[Box<RawValue>]) -> Result<Self> {
-        for (what, count) in [("requirements", requirements.len()), ("updates", updates.len())] {
-            if count > limits::COMMIT_PARTS_MAX {
-                let max = limits::COMMIT_PARTS_MAX;
-                return Err(Error::new(
-                    Kind::TooLarge,
-                    format!("Commit has {count} {what}: at most {max} are allowed"),
-                ));
-            }
-        }
+        check_parts(requirements, updates)?;
         Ok(Self {
             requirements: requirements.iter().map(|raw| Requirement::parse(raw)).collect::<Result<_>>()?,
             updates: updates.iter().map(|raw| Update::parse(raw)).collect::<Result<_>>()?,

@@ -14,6 +14,7 @@ pub mod schema;
 pub mod snapshot;
 pub mod spec;
 pub mod types;
+pub mod view;
 mod write;
 
 use std::collections::HashMap;

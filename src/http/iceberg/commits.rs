@@ -1,19 +1,15 @@
 //! Commits: operations 13 and 25 of the REST specification.
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use bytes::Bytes;
-use futures::stream;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 
-use super::tables::set_etag;
 use super::wire::{CommitTableRequest, CommitTableResponse, CommitTransactionRequest, IcebergErrorResponse};
 use crate::catalog::TableChange;
 use crate::catalog::loaded::Snapshots;
 use crate::error::{Error, Result};
 use crate::http::Api;
+use crate::http::answer::in_parts;
 use crate::http::error::Failure;
 use crate::http::extract::{JsonBody, TablePath};
 
@@ -44,14 +40,7 @@ pub(crate) async fn commit_table(
 ) -> Result<Response, Failure> {
     let change = request.parse_for(&name)?;
     let loaded = api.catalog.commit(name, change).await?;
-    let parts = loaded.commit_body();
-    let length = parts.iter().map(Bytes::len).sum::<usize>();
-    let mut response = Response::new(Body::from_stream(stream::iter(parts.map(Ok::<_, std::io::Error>))));
-    let fields = response.headers_mut();
-    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    set_etag(&mut response, loaded.etag(Snapshots::All));
-    Ok(response)
+    Ok(in_parts(loaded.commit_body(), loaded.etag(Snapshots::All)))
 }
 
 /// Commits updates to several tables, all or none.

@@ -2,7 +2,9 @@
 
 pub(super) mod commits;
 pub(super) mod config;
+pub(super) mod functions;
 pub(super) mod namespaces;
 pub(super) mod reports;
 pub(super) mod tables;
+pub(super) mod views;
 pub(super) mod wire;

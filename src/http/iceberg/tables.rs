@@ -1,25 +1,22 @@
-//! Tables: operations 9 to 12, 14, 16 and 24 of the REST specification.
-
-use std::convert::Infallible;
+//! Tables: operations 9 to 12, 14 to 16 and 24 of the REST specification.
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::{FromRequestParts, State};
+use axum::extract::State;
 use axum::response::Response;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::StatusCode;
 
 use super::wire::{
     CreateTableRequest, IcebergErrorResponse, ListTablesResponse, LoadTableResult, RegisterTableRequest,
-    RenameTableRequest, TableIdentifier,
+    RenameTableRequest, UnregisterTableResult,
 };
-use crate::catalog::Loaded;
 use crate::catalog::loaded::Snapshots;
+use crate::catalog::{Files, Loaded};
 use crate::error::{Error, Result};
 use crate::http::Api;
+use crate::http::answer::{Accepted, in_parts};
 use crate::http::error::Failure;
 use crate::http::extract::{JsonBody, NamespacePath, Query, TablePath};
+use crate::names::Tabular;
 
 /// The tables of a namespace.
 #[utoipa::path(
@@ -43,11 +40,8 @@ pub(crate) async fn list_tables(
     query: Query,
 ) -> Result<Json<ListTablesResponse>, Failure> {
     let page = query.page()?;
-    let found = api.catalog.list_tables(&namespace, page.after(), page.most()).await?;
-    let (found, next_page_token) = page.cut(found, String::as_str);
-    let levels = namespace.to_levels();
-    let identifiers = found.into_iter().map(|name| TableIdentifier { namespace: levels.clone(), name }).collect();
-    Ok(Json(ListTablesResponse { next_page_token, identifiers }))
+    let found = api.catalog.list(Tabular::Table, &namespace, page.after(), page.most()).await?;
+    Ok(Json(ListTablesResponse::of(&page, &namespace, found)))
 }
 
 /// A new table, or one that is staged for a later commit.
@@ -105,14 +99,8 @@ pub(crate) async fn load_table(
         other => return Err(Error::malformed(format!("snapshots {other:?} is neither all nor refs")).into()),
     };
     let loaded = api.catalog.load_table(&name).await?;
-    let etag = loaded.etag(snapshots);
-    if accepted.has(etag) {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        set_etag(&mut response, etag);
-        return Ok(response);
-    }
-    Ok(answer(&loaded, snapshots, &accepted))
+    let unchanged = accepted.not_modified(loaded.etag(snapshots));
+    Ok(unchanged.unwrap_or_else(|| answer(&loaded, snapshots, &accepted)))
 }
 
 /// Whether a table exists.
@@ -152,9 +140,29 @@ pub(crate) async fn drop_table(
     TablePath(name): TablePath,
     query: Query,
 ) -> Result<StatusCode, Failure> {
-    let purge = query.flag("purgeRequested")?;
-    api.catalog.drop_table(name, purge).await?;
+    let files = if query.flag("purgeRequested")? { Files::Go } else { Files::Stay };
+    api.catalog.drop_tabular(Tabular::Table, name, files).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Takes a table out of the catalog, files untouched, and says what it was last.
+#[utoipa::path(
+    post,
+    path = "/v1/namespaces/{namespace}/tables/{table}/unregister",
+    tag = "tables",
+    params(
+        ("namespace" = String, Path, description = "Levels joined by %1F"),
+        ("table" = String, Path, description = "The table's name"),
+    ),
+    responses(
+        (status = 200, description = "Unregistered", body = UnregisterTableResult),
+        (status = 400, description = "Malformed request", body = IcebergErrorResponse),
+        (status = 404, description = "No such table", body = IcebergErrorResponse),
+    ),
+)]
+pub(crate) async fn unregister_table(State(api): State<Api>, TablePath(name): TablePath) -> Result<Response, Failure> {
+    let loaded = api.catalog.unregister_table(name).await?;
+    Ok(in_parts(loaded.commit_body(), loaded.etag(Snapshots::All)))
 }
 
 /// Registers a metadata file that is already there as a table.
@@ -199,81 +207,12 @@ pub(crate) async fn rename_table(
     State(api): State<Api>,
     JsonBody(request): JsonBody<RenameTableRequest>,
 ) -> Result<StatusCode, Failure> {
-    api.catalog.rename_table(request.source.parse()?, request.destination.parse()?).await?;
+    api.catalog.rename(Tabular::Table, request.source.parse()?, request.destination.parse()?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 fn answer(loaded: &Loaded, snapshots: Snapshots, accepted: &Accepted) -> Response {
-    let body = loaded.body(snapshots);
-    let gzip = if accepted.gzip { body.gzip() } else { None };
-    let compressed = gzip.is_some();
-    let mut response = Response::new(Body::from(gzip.unwrap_or_else(|| body.plain())));
-    let fields = response.headers_mut();
-    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if compressed {
-        fields.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        fields.insert(VARY, HeaderValue::from_static("accept-encoding"));
-    }
     // A staged table has nothing that a later load could be compared with.
-    if loaded.metadata_location.is_some() {
-        set_etag(&mut response, loaded.etag(snapshots));
-    }
-    response
-}
-
-/// Adds the entity tag; `serve.rs` sees to it that the name is written `ETag`.
-pub(super) fn set_etag(response: &mut Response, etag: &str) {
-    if let Ok(etag) = HeaderValue::from_str(etag) {
-        response.headers_mut().insert(ETAG, etag);
-    }
-}
-
-/// What a client says it can take, and what it has.
-#[derive(Debug)]
-pub(crate) struct Accepted {
-    gzip: bool,
-    tags: Vec<HeaderValue>,
-}
-
-impl Accepted {
-    fn has(&self, etag: &str) -> bool {
-        self.tags.iter().any(|sent| matches_etag(sent, etag))
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for Accepted {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> std::result::Result<Self, Infallible> {
-        let tags = parts.headers.get_all(IF_NONE_MATCH).iter().cloned().collect();
-        Ok(Self { gzip: accepts_gzip(&parts.headers), tags })
-    }
-}
-
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    accepted.flat_map(|value| value.split(',')).any(|coding| {
-        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
-        name.trim().eq_ignore_ascii_case("gzip") && !matches!(weight.trim().replace(' ', "").as_str(), "q=0" | "q=0.0")
-    })
-}
-
-/// Whether an `If-None-Match` names the tag: in a list or alone, weak or strong, quoted or not, or `*`.
-fn matches_etag(sent: &HeaderValue, etag: &str) -> bool {
-    let bare = |tag: &str| tag.trim().trim_start_matches("W/").trim_matches('"').to_owned();
-    let own = bare(etag);
-    sent.to_str().is_ok_and(|sent| sent.split(',').any(|tag| tag.trim() == "*" || bare(tag) == own))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tags_are_compared_weakly() {
-        let matches = |sent: &'static str| matches_etag(&HeaderValue::from_static(sent), "\"ab-all\"");
-        assert!(matches("\"ab-all\"") && matches("ab-all") && matches("W/\"ab-all\"") && matches("*"));
-        assert!(matches("\"x\", \"ab-all\""));
-        assert!(!matches("\"ab-refs\"") && !matches(""));
-    }
+    let etag = loaded.metadata_location.as_ref().map(|_| loaded.etag(snapshots));
+    accepted.answer(loaded.body(snapshots), etag)
 }

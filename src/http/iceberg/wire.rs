@@ -14,7 +14,8 @@ use crate::catalog::metadata::schema::Schema;
 use crate::catalog::metadata::spec::{PartitionSpec, SortOrder};
 use crate::catalog::{Created, NewTableRequest, Register, TableChange};
 use crate::error::{Error, Result};
-use crate::names::{Namespace, TableName};
+use crate::http::page::Page;
+use crate::names::{Namespace, TableName, Tabular};
 
 /// `CatalogConfig`
 #[derive(Debug, Serialize, ToSchema)]
@@ -94,6 +95,15 @@ impl TableIdentifier {
     pub(crate) fn parse(&self) -> Result<TableName> {
         TableName::new(Namespace::new(&self.namespace)?, &self.name)
     }
+
+    /// Refuses a body that names another than its path.
+    pub(crate) fn must_be(&self, kind: Tabular, name: &TableName) -> Result<()> {
+        let inner = self.parse()?;
+        if inner == *name {
+            return Ok(());
+        }
+        Err(Error::malformed(format!("The body names {} {inner}, the path {name}", kind.as_str())))
+    }
 }
 
 /// `ListTablesResponse`
@@ -103,8 +113,18 @@ pub(crate) struct ListTablesResponse {
     /// The next page, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next_page_token: Option<String>,
-    /// The tables.
+    /// The tables, or the views.
     pub(crate) identifiers: Vec<TableIdentifier>,
+}
+
+impl ListTablesResponse {
+    /// A page of what was found in a namespace.
+    pub(crate) fn of(page: &Page, namespace: &Namespace, found: Vec<String>) -> Self {
+        let (found, next_page_token) = page.cut(found, String::as_str);
+        let levels = namespace.to_levels();
+        let identifiers = found.into_iter().map(|name| TableIdentifier { namespace: levels.clone(), name }).collect();
+        Self { next_page_token, identifiers }
+    }
 }
 
 /// `CreateTableRequest`
@@ -204,10 +224,7 @@ impl CommitTableRequest {
     /// The change, for the table that the path names.
     pub(crate) fn parse_for(&self, name: &TableName) -> Result<Change> {
         if let Some(identifier) = &self.identifier {
-            let inner = identifier.parse()?;
-            if inner != *name {
-                return Err(Error::malformed(format!("The body names table {inner}, the path {name}")));
-            }
+            identifier.must_be(Tabular::Table, name)?;
         }
         Change::parse(&self.requirements, &self.updates)
     }
@@ -248,6 +265,17 @@ pub(crate) struct CommitTableResponse {
     /// The new metadata file.
     pub(crate) metadata_location: String,
     /// The table's metadata.
+    #[schema(value_type = Object)]
+    pub(crate) metadata: (),
+}
+
+/// `UnregisterTableResult`
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct UnregisterTableResult {
+    /// The table's last metadata file.
+    pub(crate) metadata_location: String,
+    /// What it holds.
     #[schema(value_type = Object)]
     pub(crate) metadata: (),
 }

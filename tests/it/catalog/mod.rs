@@ -3,6 +3,8 @@
 mod bad_input;
 mod commits;
 mod deletion;
+mod functions;
 mod locations;
 mod namespaces;
 mod tables;
+mod views;

@@ -116,8 +116,14 @@ async fn dots_join_levels_unless_a_level_holds_them() {
     server.get("/v1/namespaces/p%1Fq/tables/t").await.expect(200);
     server.namespace(&["x"]).await;
     server.namespace(&["x", "y"]).await;
-    problem(&push(&server, "x.y/t", "{\"id\":2}").await, 400, "ambiguous_namespace", "%1F");
+    problem(
+        &push(&server, "x.y/t", "{\"id\":2}").await,
+        400,
+        "ambiguous_namespace",
+        "write x%1Fy for the levels, x%2Ey for the one",
+    );
     push(&server, "x%1Fy/t", "{\"id\":2}").await.expect(200);
+    push(&server, "x%2Ey/t", "{\"id\":2}").await.expect(200);
     server.get("/v1/namespaces/x%1Fy/tables/t").await.expect(200);
 }
 

@@ -1,27 +1,14 @@
 package org.apache.iceberg.rest;
 
-import java.util.List;
-import org.apache.iceberg.catalog.Namespace;
-import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Disabled;
 import org.junit.jupiter.api.Test;
 
 /** The kit's catalog tests with everything switched on that the stock class leaves out. */
 public class FloebergCatalogTests extends RESTCompatibilityKitCatalogTests {
-  /** What one test leaves behind must not meet the next. */
-  @BeforeEach
+  @AfterEach
   void dropEverything() {
-    dropAll(Namespace.empty());
-  }
-
-  private void dropAll(Namespace parent) {
-    List<Namespace> children =
-        parent.isEmpty() ? catalog().listNamespaces() : catalog().listNamespaces(parent);
-    for (Namespace child : children) {
-      dropAll(child);
-      catalog().listTables(child).forEach(table -> catalog().dropTable(table, true));
-      catalog().dropNamespace(child);
-    }
+    Leftovers.dropAll(catalog());
   }
 
   @Override
