@@ -3,20 +3,19 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::Notify;
 
 use crate::catalog::Catalog;
 use crate::catalog::reports::Reports;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::http::{Api, Bodies, Parts, Readiness};
-use crate::ingest::Ingest;
+use crate::http::{Api, Bodies, Parts, Readiness, Warehouses};
 use crate::lake::Warehouse;
 use crate::maintenance::Driver;
 use crate::store::Store;
@@ -40,15 +39,16 @@ impl App {
     pub async fn open(config: &Config) -> Result<Self> {
         let mut lock = DataDirLock::take(&config.data_dir)?;
         let clock = Clock::system();
-        let catalog = open_catalog(config, &clock).await?;
+        let catalogs = open_catalogs(config, &clock).await?;
         let listener = bind(config.listen)?;
         let address = listener.local_addr().map_err(|error| Error::internal("No local address").because(error))?;
         lock.write_address(address)?;
-        let reports = Reports::start(catalog.store().clone());
-        let driver = Driver::start(catalog.clone());
-        let ingest = Ingest::new(catalog.clone(), config.ingest.clone());
-        let (readiness, metrics) = (Readiness::default(), telemetry::metrics()?);
-        let api = Api::from(Parts { catalog, ingest, reports, readiness, metrics, bodies: Bodies::default() });
+        let warehouses = Warehouses::of(&catalogs, &config.ingest)?;
+        let reports = Reports::start(warehouses.default().catalog.store().clone());
+        let driver = Driver::start(catalogs);
+        let (readiness, metrics, bodies) = (Readiness::default(), telemetry::metrics()?, Bodies::default());
+        let api =
+            Api::from(Parts { warehouses, reports, readiness, metrics, bodies, base_path: config.base_path.clone() });
         let (grace, cors_origins) = (config.shutdown_timeout, config.cors_origins.clone());
         Ok(Self { api, driver, listener, address, grace, cors_origins, lock })
     }
@@ -58,46 +58,64 @@ impl App {
         self.address
     }
 
+    /// The address for people and clients, with the base path.
+    pub fn url(&self) -> String {
+        format!("http://{}{}", self.address, self.api.base_path)
+    }
+
+    /// The catalog of every warehouse, the default first.
+    pub fn catalogs(&self) -> impl Iterator<Item = &Catalog> {
+        self.api.warehouses.all().map(|served| &served.catalog)
+    }
+
     /// The catalog of the default warehouse.
     pub fn catalog(&self) -> &Catalog {
-        &self.api.catalog
+        &self.api.warehouses.default().catalog
     }
 
     /// Serves until `stop` is done, finishes what is under way, and closes everything.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
         let Self { api, driver, listener, grace, cors_origins, lock, .. } = self;
         let router = http::router(api.clone(), &cors_origins)?;
+        let paths = http::Paths::of(&api);
         let upkeep = tokio::spawn(keep_metrics(api.metrics.clone()));
         let readiness = api.readiness.clone();
         let stop = async move {
             stop.await;
             readiness.stop();
         };
-        let served = http::serve(listener, router, stop, grace).await;
+        let served = http::serve(listener, (router, paths), stop, grace).await;
         // What clients left behind is finished too.
-        let works = api.catalog.works();
-        works.close();
+        let works = api.warehouses.all().map(|warehouse| {
+            warehouse.catalog.works().close();
+            warehouse.catalog.works().wait()
+        });
         tokio::select! {
-            () = works.wait() => {}
+            _ = join_all(works) => {}
             () = clock::sleep(grace) => tracing::warn!("commits were still under way when the time to stop was over"),
         }
         upkeep.abort();
         driver.stop().await;
         api.reports.drain().await;
-        api.catalog.store().close().await;
+        api.warehouses.default().catalog.store().close().await;
         drop(lock);
         served
     }
 }
 
-/// Opens database and warehouse; the caller holds the data directory's lock.
-pub async fn open_catalog(config: &Config, clock: &Clock) -> Result<Catalog> {
+/// Opens the database and every warehouse, the default first; the caller holds the data directory's lock.
+pub async fn open_catalogs(config: &Config, clock: &Clock) -> Result<Vec<Catalog>> {
     let store = Store::open(&config.data_dir.join("catalog.db"), clock.clone()).await?;
-    let warehouse = Warehouse::open(&config.warehouse)?;
-    if warehouse.is_local() {
-        warehouse.create_folder(&config.warehouse.url).await?;
+    let of = u64::try_from(config.warehouses.len()).ok().and_then(NonZero::new).unwrap_or(NonZero::<u64>::MIN);
+    let mut catalogs = Vec::with_capacity(config.warehouses.len());
+    for settings in &config.warehouses {
+        let warehouse = Warehouse::open(settings)?;
+        if warehouse.is_local() {
+            warehouse.create_folder(&settings.url).await?;
+        }
+        catalogs.push(Catalog::new(store.clone(), warehouse, clock.clone(), of));
     }
-    Ok(Catalog::new(store, warehouse, clock.clone(), Arc::new(Notify::new())))
+    Ok(catalogs)
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener> {

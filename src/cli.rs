@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::{self, App, DataDirLock};
+use crate::catalog::Catalog;
 use crate::catalog::check::{Check, Report};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, Flags};
@@ -153,7 +154,7 @@ async fn demo(args: Demo) -> Result<ExitCode> {
     let signalled = stop_signal();
     let app = App::open(&config).await?;
     say(&mut std::io::stdout(), &start_up_block(&config, &app));
-    let (url, catalog) = (format!("http://{}", app.address()), app.catalog().clone());
+    let (url, catalog) = (app.url(), app.catalog().clone());
     let warehouse = config.data_dir.join("warehouse");
     let show = async move {
         let table = demo::table()?;
@@ -192,8 +193,13 @@ async fn demo(args: Demo) -> Result<ExitCode> {
 }
 
 fn start_up_block(config: &Config, app: &App) -> String {
-    let url = format!("http://{}", app.address());
-    let catalog = app.catalog();
+    let url = app.url();
+    let mut warehouses = String::new();
+    for catalog in app.catalogs() {
+        let (name, root) = (catalog.warehouse().name(), catalog.warehouse().root());
+        let label = if warehouses.is_empty() { "Warehouse" } else { "" };
+        warehouses.push_str(&format!("\x20 {label:<22} {name} at {root}\n"));
+    }
     format!(
         "floeberg {version} is ready\n\
          \n\
@@ -201,13 +207,11 @@ fn start_up_block(config: &Config, app: &App) -> String {
          \x20 Push rows              {url}/ingest/v1/NAMESPACE/TABLE\n\
          \x20 Documentation          {url}/docs/\n\
          \x20 Health and metrics     {url}/health/ready  {url}/metrics\n\
-         \x20 Warehouse              {name} at {root}\n\
+         {warehouses}\
          \x20 Data directory         {data}\n\
          \n\
          Stop with Ctrl-C.\n",
         version = env!("CARGO_PKG_VERSION"),
-        name = catalog.warehouse().name(),
-        root = catalog.warehouse().root(),
         data = config.data_dir.display(),
     )
 }
@@ -251,12 +255,13 @@ async fn check(args: CheckArgs) -> Result<ExitCode> {
     }
     let _lock = DataDirLock::take(&config.data_dir)?;
     let mut checks = vec![Check::of("configuration", Ok(format!("valid; data in {}", config.data_dir.display())))];
-    match app::open_catalog(&config, &Clock::system()).await {
-        Ok(catalog) => {
-            checks.extend(catalog.check().await.checks);
-            catalog.store().close().await;
+    match app::open_catalogs(&config, &Clock::system()).await {
+        Ok(catalogs) => {
+            let all: Vec<&Catalog> = catalogs.iter().collect();
+            checks.extend(Report::on(&all).await.checks);
+            catalogs[0].store().close().await;
         }
-        Err(error) => checks.push(Check::of("database and warehouse", Err(error))),
+        Err(error) => checks.push(Check::of("database and warehouses", Err(error))),
     }
     Ok(report(&Report::of(checks)))
 }

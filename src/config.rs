@@ -6,6 +6,7 @@
 
 mod keys;
 mod sources;
+mod warehouses;
 
 #[cfg(test)]
 mod tests;
@@ -17,8 +18,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::ingest::IngestSettings;
-use crate::lake::{S3Settings, WarehouseSettings};
-use crate::names::WarehouseName;
+use crate::lake::WarehouseSettings;
 use sources::Settings;
 pub use sources::{Environment, Flags};
 
@@ -38,8 +38,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the database, the lock and the default warehouse are.
     pub data_dir: PathBuf,
-    /// The warehouse.
-    pub warehouse: WarehouseSettings,
+    /// The path under which everything is served, without a slash at the end; empty where there is none.
+    pub base_path: String,
+    /// The warehouses, the default first.
+    pub warehouses: Vec<WarehouseSettings>,
     /// What bounds ingest.
     pub ingest: IngestSettings,
     /// How long requests under way may take when the server stops.
@@ -79,7 +81,8 @@ impl Config {
         let format = text("log.format", "text");
         Ok(Self {
             listen: parse_listen(&listen)?,
-            warehouse: warehouse(settings, &data_dir)?,
+            base_path: parse_base_path(&text("base-path", ""))?,
+            warehouses: warehouses::read(settings, &data_dir)?,
             data_dir,
             ingest: ingest(settings)?,
             shutdown_timeout: parse_duration("shutdown-timeout", &text("shutdown-timeout", "25s"))?,
@@ -92,47 +95,6 @@ impl Config {
             },
         })
     }
-}
-
-fn warehouse(settings: &Settings, data_dir: &Path) -> Result<WarehouseSettings> {
-    let names = settings.warehouses();
-    let allowed = settings.list("allow-location");
-    let default = settings.text("default-warehouse");
-    let [name] = names.as_slice() else {
-        if names.len() > 1 {
-            return Err(Error::illegal(format!(
-                "{} warehouses are configured ({}): this version serves one; start a server for each",
-                names.len(),
-                names.join(", ")
-            )));
-        }
-        if let Some(default) = default.filter(|name| *name != "default") {
-            return Err(Error::illegal(format!("default-warehouse = {default:?} names no configured warehouse")));
-        }
-        let root = data_dir.join("warehouse");
-        let root = root
-            .to_str()
-            .ok_or_else(|| Error::illegal(format!("data-dir {} is not UTF-8: choose another", data_dir.display())))?;
-        let name = WarehouseName::new("default")?;
-        return Ok(WarehouseSettings { name, url: format!("file://{root}"), s3: S3Settings::default(), allowed });
-    };
-    if let Some(default) = default.filter(|default| default != name) {
-        return Err(Error::illegal(format!(
-            "default-warehouse = {default:?} names no configured warehouse; there is {name:?}"
-        )));
-    }
-    let get = |key: &str| settings.text(&format!("warehouses.{name}.{key}")).map(str::to_owned);
-    let url = get("url")
-        .ok_or_else(|| Error::illegal(format!("warehouses.{name} lacks its url, such as s3://bucket/path")))?;
-    let s3 = S3Settings {
-        endpoint: get("endpoint"),
-        region: get("region"),
-        path_style: settings.flag(&format!("warehouses.{name}.path-style")),
-        access_key_id: get("access-key-id"),
-        secret_access_key: get("secret-access-key"),
-        session_token: get("session-token"),
-    };
-    Ok(WarehouseSettings { name: WarehouseName::new(name)?, url, s3, allowed })
 }
 
 fn ingest(settings: &Settings) -> Result<IngestSettings> {
@@ -183,6 +145,20 @@ fn parse_listen(text: &str) -> Result<SocketAddr> {
     let text = text.replace("localhost:", "127.0.0.1:");
     text.parse()
         .map_err(|_| Error::illegal(format!("listen = {text:?} is not an address and a port, such as 127.0.0.1:8181")))
+}
+
+/// Nothing and a slash alone are no base path; `lake`, `/lake` and `/lake/` are the same one.
+fn parse_base_path(text: &str) -> Result<String> {
+    let inner = text.trim_matches('/');
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
+    let is_segment = |segment: &str| segment.chars().all(plain) && !matches!(segment, "" | "." | "..");
+    match inner {
+        "" => Ok(String::new()),
+        inner if inner.split('/').all(is_segment) => Ok(format!("/{inner}")),
+        _ => Err(Error::illegal(format!(
+            "base-path = {text:?} cannot be used: letters, digits, '-', '_', '.' and '~' between slashes are allowed"
+        ))),
+    }
 }
 
 fn parse_duration(key: &str, text: &str) -> Result<Duration> {

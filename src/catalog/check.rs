@@ -1,6 +1,7 @@
 //! Is all well? Database and warehouse, tried for real.
 
 use bytes::Bytes;
+use futures::future::join_all;
 use serde::Serialize;
 
 use super::Catalog;
@@ -29,6 +30,16 @@ pub struct Check {
 }
 
 impl Report {
+    /// Tries the database and every warehouse of the catalogs that share it.
+    pub async fn on(catalogs: &[&Catalog]) -> Self {
+        let mut checks = Vec::with_capacity(catalogs.len() + 1);
+        if let Some(first) = catalogs.first() {
+            checks.push(first.check_database().await);
+        }
+        checks.extend(join_all(catalogs.iter().map(|catalog| catalog.check_warehouse())).await);
+        Self::of(checks)
+    }
+
     /// A report of these checks.
     pub fn of(checks: Vec<Check>) -> Self {
         Self { ok: checks.iter().all(|check| check.ok), checks }
@@ -47,12 +58,14 @@ impl Check {
 }
 
 impl Catalog {
-    /// Tries database and warehouse.
-    pub async fn check(&self) -> Report {
-        let database = self.store.ping().await.map(|()| "answers; all migrations are applied".to_owned());
-        let warehouse = self.probe().await;
-        let name = format!("warehouse {}", self.warehouse.name());
-        Report::of(vec![Check::of("database", database), Check::of(name, warehouse)])
+    /// Tries the database.
+    pub async fn check_database(&self) -> Check {
+        Check::of("database", self.store.ping().await.map(|()| "answers; all migrations are applied".to_owned()))
+    }
+
+    /// Tries the warehouse.
+    pub async fn check_warehouse(&self) -> Check {
+        Check::of(format!("warehouse {}", self.warehouse.name()), self.probe().await)
     }
 
     /// Writes, reads, lists and deletes an object, and sees that it cannot be overwritten.

@@ -6,6 +6,7 @@
 //! cache is bounded in bytes.
 
 use std::io::Write;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -174,9 +175,9 @@ pub(super) struct MetadataCache {
 
 impl MetadataCache {
     /// An empty cache whose answers carry what the warehouse's clients must know.
-    pub(super) fn new(warehouse: Warehouse) -> Self {
+    pub(super) fn new(warehouse: Warehouse, of: NonZero<u64>) -> Self {
         let entries = Cache::builder()
-            .max_capacity(limits::METADATA_CACHE_BYTES)
+            .max_capacity(limits::METADATA_CACHE_BYTES / of)
             .weigher(|_: &Arc<str>, loaded: &Arc<Loaded>| loaded.weight())
             .build();
         let config = serde_json::to_string(warehouse.client_config()).unwrap_or_else(|_| "{}".to_owned());

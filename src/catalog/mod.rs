@@ -32,6 +32,7 @@ mod sequencer;
 mod tables;
 pub mod views;
 
+use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -75,10 +76,10 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// The catalog of a warehouse. `garbage` is woken whenever something was queued for deletion.
-    pub fn new(store: Store, warehouse: Warehouse, clock: Clock, garbage: Arc<Notify>) -> Self {
-        let (cache, views) = (MetadataCache::new(warehouse.clone()), ViewCache::default());
-        let (sequencer, courtesy, registering, works) = Default::default();
+    /// The catalog of a warehouse, one of `of` that share the memory for metadata.
+    pub fn new(store: Store, warehouse: Warehouse, clock: Clock, of: NonZero<u64>) -> Self {
+        let (cache, views) = (MetadataCache::new(warehouse.clone(), of), ViewCache::new(of));
+        let (sequencer, courtesy, garbage, registering, works) = Default::default();
         Self { store, warehouse, clock, cache, views, sequencer, courtesy, garbage, registering, works }
     }
 

@@ -3,6 +3,7 @@
 //! A view is a row with a pointer like a table, and a commit to it goes the same way: its turn, the pointer, a pure
 //! decision, a new file, the swap. Nothing but metadata belongs to it.
 
+use std::num::NonZero;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -69,16 +70,15 @@ impl LoadedView {
 #[derive(Debug, Clone)]
 pub(super) struct ViewCache(Cache<Arc<str>, Arc<LoadedView>>);
 
-impl Default for ViewCache {
-    fn default() -> Self {
+impl ViewCache {
+    /// An empty cache, one of `of` that share the memory.
+    pub(super) fn new(of: NonZero<u64>) -> Self {
         let weight = |_: &Arc<str>, view: &Arc<LoadedView>| {
             u32::try_from(view.body.plain().len() * 3 + 1_000).unwrap_or(u32::MAX)
         };
-        Self(Cache::builder().max_capacity(limits::VIEW_CACHE_BYTES).weigher(weight).build())
+        Self(Cache::builder().max_capacity(limits::VIEW_CACHE_BYTES / of).weigher(weight).build())
     }
-}
 
-impl ViewCache {
     fn put(&self, location: &Arc<str>, metadata: ViewMetadata, text: &[u8]) -> Arc<LoadedView> {
         let loaded = Arc::new(LoadedView::new(metadata, location, text));
         self.0.insert(Arc::clone(location), Arc::clone(&loaded));

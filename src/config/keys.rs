@@ -17,6 +17,7 @@ pub(super) const KEYS: &[(&str, Shape)] = &[
     ("data-dir", Shape::Text),
     ("allow-location", Shape::List),
     ("default-warehouse", Shape::Text),
+    ("base-path", Shape::Text),
     ("shutdown-timeout", Shape::Text),
     ("cors-origins", Shape::List),
     ("ingest.memory", Shape::Text),

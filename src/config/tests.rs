@@ -17,9 +17,9 @@ fn nothing_configured_works() {
     let dir = tempfile::tempdir().expect("a directory");
     let config = Config::load(&Flags::default(), &Environment::default(), dir.path()).expect("valid");
     assert_eq!(config.listen.to_string(), "127.0.0.1:8181");
-    assert_eq!(config.warehouse.name.as_str(), "default");
+    assert_eq!(config.warehouses[0].name.as_str(), "default");
     let root = dir.path().join("floeberg-data/warehouse");
-    assert_eq!(config.warehouse.url, format!("file://{}", root.display()));
+    assert_eq!(config.warehouses[0].url, format!("file://{}", root.display()));
     assert_eq!(config.shutdown_timeout, Duration::from_secs(25));
 }
 
@@ -38,7 +38,7 @@ fn flags_win_over_environment_over_file() {
     };
     let config = load(toml, &variables, &flags).expect("valid");
     assert_eq!(config.listen.port(), 3);
-    assert_eq!(config.warehouse.allowed, ["file:///x", "file:///y"]);
+    assert_eq!(config.warehouses[0].allowed, ["file:///x", "file:///y"]);
 }
 
 #[test]
@@ -49,11 +49,11 @@ fn a_warehouse_takes_its_keys_from_the_environment() {
         ("FLOEBERG_WAREHOUSES__MY_LAKE__SECRET_ACCESS_KEY", "true"),
     ];
     let config = load(toml, &variables, &Flags::default()).expect("valid");
-    assert_eq!(config.warehouse.name.as_str(), "my-lake");
-    assert_eq!(config.warehouse.s3.access_key_id.as_deref(), Some("12345"));
-    assert_eq!(config.warehouse.s3.secret_access_key.as_deref(), Some("true"));
-    assert_eq!(config.warehouse.s3.path_style, Some(true));
-    assert!(!format!("{:?}", config.warehouse).contains("12345"), "keys stay out of logs");
+    assert_eq!(config.warehouses[0].name.as_str(), "my-lake");
+    assert_eq!(config.warehouses[0].s3.access_key_id.as_deref(), Some("12345"));
+    assert_eq!(config.warehouses[0].s3.secret_access_key.as_deref(), Some("true"));
+    assert_eq!(config.warehouses[0].s3.path_style, Some(true));
+    assert!(!format!("{:?}", config.warehouses[0]).contains("12345"), "keys stay out of logs");
 }
 
 #[test]
@@ -76,6 +76,14 @@ fn values_that_cannot_be_meant_are_refused() {
         ("[warehouses.a]\nregion = \"x\"", "lacks its url"),
         ("[warehouses.A]\nurl = \"s3://b\"", "lower-case"),
         ("[warehouses.a]\nurl = \"s3://b\"\n[warehouses.b]\nurl = \"s3://c\"", "2 warehouses"),
+        ("default-warehouse = \"c\"\n[warehouses.a]\nurl = \"s3://b\"", "there is a"),
+        ("default-warehouse = \"a\"\n[warehouses.a]\nurl = \"s3://b\"\n[warehouses.b]\nurl = \"s3://b/c\"", "overlap"),
+        (
+            "default-warehouse = \"a-b\"\n[warehouses.a-b]\nurl = \"s3://b\"\n[warehouses.a_b]\nurl = \"s3://c\"",
+            "tell apart",
+        ),
+        ("base-path = \"a//b\"", "base-path"),
+        ("base-path = \"/../x\"", "base-path"),
         ("[warehouses.a]\nurl = \"s3://b\"\npath-style = \"yes\"", "true or false"),
         ("[ingest]\nmemory = \"lots\"", "not a size"),
         ("[ingest]\nrows = 0", "at least 1"),
@@ -103,4 +111,13 @@ fn listening_beyond_this_machine_needs_a_word() {
     assert!(refusal("listen = \"0.0.0.0:8181\"", &[]).contains("--insecure-no-auth"));
     let flags = Flags { insecure_no_auth: true, ..Flags::default() };
     assert!(load("listen = \"0.0.0.0:8181\"", &[], &flags).is_ok());
+}
+
+#[test]
+fn several_warehouses_have_a_default() {
+    let toml = "default-warehouse = \"b\"\nbase-path = \"lake/\"\n[warehouses.a]\nurl = \"s3://x\"\n\
+                [warehouses.b]\nurl = \"s3://y\"\n[warehouses.c]\nurl = \"file:///z\"\n";
+    let config = load(toml, &[], &Flags::default()).expect("valid");
+    let names: Vec<&str> = config.warehouses.iter().map(|warehouse| warehouse.name.as_str()).collect();
+    assert_eq!((names, config.base_path.as_str()), (vec!["b", "a", "c"], "/lake"));
 }

@@ -2,10 +2,11 @@
 
 use axum::Json;
 use axum::Router;
+use axum::extract::State;
 use axum::response::Redirect;
 use axum::routing::get;
 use utoipa::OpenApi;
-use utoipa::openapi::OpenApi as Document;
+use utoipa::openapi::{OpenApi as Document, Server};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::Api;
@@ -35,6 +36,15 @@ pub fn document() -> Document {
     super::routes_and_document().1
 }
 
+/// The document of a server whose routes are under a path.
+fn document_under(base_path: &str) -> Document {
+    let mut document = document();
+    if !base_path.is_empty() {
+        document.servers = Some(vec![Server::new(base_path)]);
+    }
+    document
+}
+
 /// This document.
 #[utoipa::path(
     get,
@@ -42,12 +52,14 @@ pub fn document() -> Document {
     tag = "operations",
     responses((status = 200, description = "OpenAPI 3.1", body = Object)),
 )]
-pub(super) async fn openapi_json() -> Json<Document> {
-    Json(document())
+pub(super) async fn openapi_json(State(api): State<Api>) -> Json<Document> {
+    Json(document_under(&api.base_path))
 }
 
 /// The pages at `/docs`, and the way there from `/`.
-pub(super) fn pages(document: Document) -> Router<Api> {
-    let ui = SwaggerUi::new("/docs").url("/docs/openapi.json", document).config(Config::new(["/openapi.json"]));
-    Router::new().merge(ui).route("/", get(|| async { Redirect::temporary("/docs/") }))
+pub(super) fn pages(base_path: &str) -> Router<Api> {
+    let config = Config::new(["../openapi.json"]);
+    let ui = SwaggerUi::new("/docs").url("/docs/openapi.json", document_under(base_path)).config(config);
+    let there = format!("{base_path}/docs/");
+    Router::new().merge(ui).route("/", get(async move || Redirect::temporary(&there)))
 }

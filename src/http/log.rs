@@ -21,6 +21,7 @@ use tracing::Instrument;
 
 use super::count::Requests;
 use super::error::{Failure, Grammar, render};
+use super::warehouses::AsAsked;
 use crate::clock;
 use crate::error::Error;
 
@@ -67,7 +68,8 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let asked = Asked {
             id: request_id(&request),
-            uri: request.uri().clone(),
+            grammar: Grammar::of(request.uri().path()),
+            uri: request.extensions().get().map_or_else(|| request.uri().clone(), |AsAsked(uri)| uri.clone()),
             method: request.method().clone(),
             route: request.extensions().get::<MatchedPath>().cloned(),
         };
@@ -78,6 +80,7 @@ where
 /// What is known of a request before it is answered.
 struct Asked {
     id: HeaderValue,
+    grammar: Grammar,
     uri: http::Uri,
     method: Method,
     route: Option<MatchedPath>,
@@ -99,9 +102,9 @@ async fn around(
     let mut response = answer.unwrap_or_else(|cause| Ok(panicked(&*cause)))?;
     let failure = response.extensions_mut().remove::<Failure>();
     if let Some(failure) = &failure {
-        render(&mut response, failure, Grammar::of(asked.uri.path()));
+        render(&mut response, failure, asked.grammar);
     }
-    let Asked { id, uri, method, route } = asked;
+    let Asked { id, uri, method, route, .. } = asked;
     let done = Done { method: &method, path: uri.path(), status: response.status().as_u16(), took: started.elapsed() };
     done.log(&id, failure.as_ref());
     requests.count(&method, route.as_ref(), done.status, done.took);

@@ -7,13 +7,20 @@ use serde_json::value::RawValue;
 
 use super::Api;
 use super::error::Failure;
-use super::extract::{DottedPath, JsonBody};
+use super::extract::{DottedPath, JsonBody, Query};
 use super::iceberg::functions::LoadFunctionResult;
 use super::ingest::Problem;
+use crate::catalog::Catalog;
 use crate::catalog::check::Report;
 use crate::error::Result;
 
-/// Tries database and warehouse for real.
+/// The catalog of the warehouse that `?warehouse=` names.
+fn catalog<'a>(api: &'a Api, query: &Query) -> Result<&'a Catalog> {
+    let selected = api.warehouses.select(query.get("warehouse").unwrap_or_default())?;
+    Ok(&selected.served.catalog)
+}
+
+/// Tries the database and every warehouse for real.
 #[utoipa::path(
     get,
     path = "/manage/v1/check",
@@ -24,7 +31,8 @@ use crate::error::Result;
     ),
 )]
 pub(super) async fn check(State(api): State<Api>) -> (StatusCode, Json<Report>) {
-    let report = api.catalog.check().await;
+    let catalogs: Vec<&Catalog> = api.warehouses.all().map(|served| &served.catalog).collect();
+    let report = Report::on(&catalogs).await;
     let status = if report.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(report))
 }
@@ -37,6 +45,7 @@ pub(super) async fn check(State(api): State<Api>) -> (StatusCode, Json<Report>) 
     params(
         ("namespace" = String, Path, description = "Levels joined by %1F, or by dots"),
         ("function" = String, Path, description = "The function's name"),
+        ("warehouse" = Option<String>, Query, description = "A warehouse's name or root URL; the default if absent"),
     ),
     request_body(content = Object, description = "`FunctionMetadata` of the REST specification"),
     responses(
@@ -48,10 +57,12 @@ pub(super) async fn check(State(api): State<Api>) -> (StatusCode, Json<Report>) 
 pub(super) async fn put_function(
     State(api): State<Api>,
     DottedPath(meant): DottedPath,
+    query: Query,
     JsonBody(metadata): JsonBody<Box<RawValue>>,
 ) -> Result<Json<LoadFunctionResult>, Failure> {
-    let name = api.catalog.meant(meant).await?;
-    api.catalog.put_function(&name, &metadata).await?;
+    let catalog = catalog(&api, &query)?;
+    let name = catalog.meant(meant).await?;
+    catalog.put_function(&name, &metadata).await?;
     Ok(Json(LoadFunctionResult { metadata }))
 }
 
@@ -63,6 +74,7 @@ pub(super) async fn put_function(
     params(
         ("namespace" = String, Path, description = "Levels joined by %1F, or by dots"),
         ("function" = String, Path, description = "The function's name"),
+        ("warehouse" = Option<String>, Query, description = "A warehouse's name or root URL; the default if absent"),
     ),
     responses(
         (status = 204, description = "Removed"),
@@ -72,8 +84,10 @@ pub(super) async fn put_function(
 pub(super) async fn drop_function(
     State(api): State<Api>,
     DottedPath(meant): DottedPath,
+    query: Query,
 ) -> Result<StatusCode, Failure> {
-    let name = api.catalog.meant(meant).await?;
-    api.catalog.drop_function(&name).await?;
+    let catalog = catalog(&api, &query)?;
+    let name = catalog.meant(meant).await?;
+    catalog.drop_function(&name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -15,11 +15,13 @@ mod log;
 mod manage;
 mod page;
 mod serve;
+mod warehouses;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
+use axum::extract::State;
 use http::{HeaderName, HeaderValue, Method};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -32,12 +34,12 @@ use utoipa_axum::routes;
 pub use docs::document;
 pub use iceberg::config::ENDPOINTS;
 pub use serve::serve;
+pub use warehouses::{Paths, Served, Warehouses};
 
-use crate::catalog::Catalog;
 use crate::catalog::reports::Reports;
 use crate::error::{Error, Kind, Result, What};
-use crate::ingest::Ingest;
 use crate::limits;
+use crate::names::RESERVED_PREFIXES;
 use error::Failure;
 
 /// What handlers work with, behind one count: it is cloned several times for every request.
@@ -61,10 +63,10 @@ impl From<Parts> for Api {
 /// The parts that handlers work with.
 #[derive(Debug)]
 pub struct Parts {
-    /// The catalog of the default warehouse.
-    pub catalog: Catalog,
-    /// Where rows go in.
-    pub ingest: Ingest,
+    /// What is served.
+    pub warehouses: Warehouses,
+    /// The path under which everything is served, without a slash at the end; empty where there is none.
+    pub base_path: String,
     /// Where metrics reports go.
     pub reports: Reports,
     /// Whether new work is welcome.
@@ -157,9 +159,9 @@ pub(crate) fn routes_and_document() -> (Router<Api>, Document) {
 
 /// The whole server as one service.
 pub fn router(api: Api, cors_origins: &[String]) -> Result<Router> {
-    let (routes, document) = routes_and_document();
+    let (routes, _) = routes_and_document();
     let router = routes
-        .merge(docs::pages(document))
+        .merge(docs::pages(&api.base_path))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .with_state(api)
@@ -168,8 +170,15 @@ pub fn router(api: Api, cors_origins: &[String]) -> Result<Router> {
     if cors_origins.is_empty() { Ok(router) } else { Ok(router.layer(cors(cors_origins)?)) }
 }
 
-async fn no_such_route(request: axum::extract::Request) -> Failure {
+async fn no_such_route(State(api): State<Api>, request: axum::extract::Request) -> Failure {
     let path = request.uri().path();
+    let segments: Vec<&str> = path.split('/').skip(1).take(3).collect();
+    if let ["v1", prefix, next] = segments.as_slice()
+        && !RESERVED_PREFIXES.contains(prefix)
+        && RESERVED_PREFIXES.contains(next)
+    {
+        return api.warehouses.unknown(prefix).into();
+    }
     Error::new(Kind::NotFound(What::Route), format!("No such endpoint: {path} (what there is stands at /docs)")).into()
 }
 

@@ -1,7 +1,7 @@
 //! The accept loop: connections in, requests to the router, a bounded stop.
 //!
 //! hyper is driven directly because axum's own loop cannot keep the spelling of header names (`case.rs`). A path is put
-//! into its normal form before it is routed: doubled slashes become one, a slash at the end goes.
+//! into its normal form before it is routed (`warehouses.rs`).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,8 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::response::Response;
 use http::header::ETAG;
-use http::uri::PathAndQuery;
-use http::{Extensions, Request, Uri};
+use http::{Extensions, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
-use super::case;
+use super::{Paths, case};
 use crate::clock;
 use crate::error::Result;
 use crate::limits;
@@ -29,7 +28,7 @@ use crate::limits;
 /// Serves until `stop` is done, then lets requests under way finish for at most `grace`.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    (router, paths): (Router, Paths),
     stop: impl Future<Output = ()>,
     grace: Duration,
 ) -> Result<()> {
@@ -44,8 +43,11 @@ pub async fn serve(
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, place)) = accepted else { continue };
-        let (router, spelled) = (router.clone(), Arc::clone(&spelled));
-        let service = service_fn(move |request| answer(router.clone(), Arc::clone(&spelled), request));
+        let (router, paths, spelled) = (router.clone(), paths.clone(), Arc::clone(&spelled));
+        let service = service_fn(move |mut request| {
+            paths.normalise(&mut request);
+            answer(router.clone(), Arc::clone(&spelled), request)
+        });
         let connection = http1::Builder::new()
             .preserve_header_case(true)
             .timer(TokioTimer::new())
@@ -89,53 +91,11 @@ async fn accept(
 async fn answer(
     router: Router,
     spelled: Arc<Extensions>,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> std::result::Result<Response, Infallible> {
-    if let Some(uri) = normal_form(request.uri()) {
-        *request.uri_mut() = uri;
-    }
     let mut response = router.oneshot(request).await?;
     if response.headers().contains_key(ETAG) {
         response.extensions_mut().extend((*spelled).clone());
     }
     Ok(response)
-}
-
-/// The same URI with single slashes and none at the end, if it is not so already.
-fn normal_form(uri: &Uri) -> Option<Uri> {
-    let path = uri.path();
-    // The pages under /docs find their parts relative to the slash at the end.
-    if path.starts_with("/docs") {
-        return None;
-    }
-    let doubled = path.contains("//");
-    let trailing = path.len() > 1 && path.ends_with('/');
-    if !doubled && !trailing {
-        return None;
-    }
-    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    let mut text = format!("/{}", segments.join("/"));
-    if let Some(query) = uri.query() {
-        text.push('?');
-        text.push_str(query);
-    }
-    let path_and_query = PathAndQuery::try_from(text).ok()?;
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(path_and_query);
-    Uri::from_parts(parts).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_have_one_form() {
-        let form = |text: &str| normal_form(&text.parse().expect("a URI")).map(|uri| uri.to_string());
-        assert_eq!(form("/v1/config?warehouse="), None);
-        assert_eq!(form("//v1//config/?a=b").as_deref(), Some("/v1/config?a=b"));
-        assert_eq!(form("/").as_deref(), None);
-        assert_eq!(form("/docs/").as_deref(), None);
-        assert_eq!(form("/v1/namespaces/a%2F%2Fb/").as_deref(), Some("/v1/namespaces/a%2F%2Fb"));
-    }
 }

@@ -15,20 +15,30 @@ use crate::names::TableName;
 /// The budget is counted in pages: a semaphore has no room for bytes.
 const PAGE_BYTES: usize = 4 << 10;
 
+/// Pages taken, by table.
+type Taken = Arc<Mutex<HashMap<Owner, usize>>>;
+
 /// The budget. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Memory {
     pages: Arc<Semaphore>,
     share: usize,
-    taken: Arc<Mutex<HashMap<TableName, usize>>>,
+    taken: Taken,
+}
+
+/// The table that a request is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Owner {
+    pub(super) warehouse: Arc<str>,
+    pub(super) table: TableName,
 }
 
 /// Memory set aside for a request; given back when dropped.
 #[derive(Debug)]
 pub struct Reserved {
-    table: TableName,
+    owner: Owner,
     pages: usize,
-    taken: Arc<Mutex<HashMap<TableName, usize>>>,
+    taken: Taken,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -41,14 +51,15 @@ impl Memory {
 
     /// Sets memory aside for a request to a table. A request may take more than a share if it is alone: `own` is what it
     /// holds already.
-    pub(super) fn reserve(&self, table: &TableName, bytes: usize, own: Option<&Reserved>) -> Result<Reserved> {
+    pub(super) fn reserve(&self, owner: &Owner, bytes: usize, own: Option<&Reserved>) -> Result<Reserved> {
         let pages = bytes.div_ceil(PAGE_BYTES).max(1);
         let mut taken = locked(&self.taken);
-        let all = taken.get(table).copied().unwrap_or(0);
+        let all = taken.get(owner).copied().unwrap_or(0);
         let others = all - own.map_or(0, |own| own.pages).min(all);
         if others > 0 && all + pages > self.share {
             metrics::counter!("floeberg_ingest_refused_total", "why" => "share").increment(1);
-            let message = format!("Table {table} has used up its share of the memory for rows under way: slow down");
+            let message =
+                format!("Table {} has used up its share of the memory for rows under way: slow down", owner.table);
             return Err(Error::new(Kind::Busy, message).with_code("share"));
         }
         let count = u32::try_from(pages).unwrap_or(u32::MAX);
@@ -60,24 +71,24 @@ impl Memory {
             )
             .with_code("memory")
         })?;
-        *taken.entry(table.clone()).or_default() += pages;
-        Ok(Reserved { table: table.clone(), pages, taken: Arc::clone(&self.taken), _permit: permit })
+        *taken.entry(owner.clone()).or_default() += pages;
+        Ok(Reserved { owner: owner.clone(), pages, taken: Arc::clone(&self.taken), _permit: permit })
     }
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
         let mut taken = locked(&self.taken);
-        if let Some(all) = taken.get_mut(&self.table) {
+        if let Some(all) = taken.get_mut(&self.owner) {
             *all = all.saturating_sub(self.pages);
             if *all == 0 {
-                taken.remove(&self.table);
+                taken.remove(&self.owner);
             }
         }
     }
 }
 
-fn locked(taken: &Mutex<HashMap<TableName, usize>>) -> std::sync::MutexGuard<'_, HashMap<TableName, usize>> {
+fn locked(taken: &Taken) -> std::sync::MutexGuard<'_, HashMap<Owner, usize>> {
     taken.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -86,8 +97,9 @@ mod tests {
     use super::*;
     use crate::names::Namespace;
 
-    fn table(name: &str) -> TableName {
-        TableName::new(Namespace::new(&["ns"]).expect("valid"), name).expect("valid")
+    fn table(name: &str) -> Owner {
+        let table = TableName::new(Namespace::new(&["ns"]).expect("valid"), name).expect("valid");
+        Owner { warehouse: "w".into(), table }
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub use verdict::{RowError, Verdicts};
 use coerce::TimePrecision;
 use flush::Target;
 use group::Groups;
-use memory::Memory;
+use memory::{Memory, Owner};
 use rows::Decoded;
 use settings::Complaints;
 
@@ -130,6 +130,13 @@ impl Ingest {
         }
     }
 
+    /// Ingest into the tables of another catalog, with the same bounds on both together.
+    #[must_use]
+    pub fn also_into(&self, catalog: Catalog) -> Self {
+        let (groups, complaints) = (Groups::new(catalog.clone()), Complaints::default());
+        Self { catalog, groups, complaints, ..self.clone() }
+    }
+
     /// What bounds it.
     pub fn settings(&self) -> &IngestSettings {
         &self.settings
@@ -137,7 +144,11 @@ impl Ingest {
 
     /// Sets memory aside for a body of so many bytes.
     pub fn admit(&self, table: &TableName, body_bytes: usize) -> Result<Reserved> {
-        self.memory.reserve(table, body_bytes, None)
+        self.memory.reserve(&self.owner(table), body_bytes, None)
+    }
+
+    fn owner(&self, table: &TableName) -> Owner {
+        Owner { warehouse: self.catalog.warehouse().name().shared(), table: table.clone() }
     }
 
     /// Takes the rows of one request. From here on the work goes on whether or not anybody waits.
@@ -161,7 +172,7 @@ impl Ingest {
         let Append { table, body, encoding, options, admitted } = request;
         // The decoded text and its columns are counted beside the body while they live.
         let text = self.decompress(body, encoding).await?;
-        let columns = self.memory.reserve(&table, text.len(), Some(&admitted))?;
+        let columns = self.memory.reserve(&self.owner(&table), text.len(), Some(&admitted))?;
         let loaded = match create::existing(&self.catalog, &table, &options).await? {
             Some(loaded) => loaded,
             None => match create::from_rows(self, &table, &text, &options).await? {

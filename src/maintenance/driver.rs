@@ -1,7 +1,9 @@
 //! Wakes upkeep: when something was queued for deletion, and every so often in any case.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -10,39 +12,40 @@ use super::reachable::Memory;
 use crate::catalog::Catalog;
 use crate::{clock, limits};
 
-/// The running upkeep of one catalog.
+/// The running upkeep of every warehouse.
 #[derive(Debug)]
 pub struct Driver {
     stopping: CancellationToken,
-    task: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Driver {
     /// Starts upkeep; what an earlier process left undone is taken up at once.
-    pub fn start(catalog: Catalog) -> Self {
+    pub fn start(catalogs: Vec<Catalog>) -> Self {
         let stopping = CancellationToken::new();
-        let task = tokio::spawn(run(catalog, stopping.clone()));
-        Self { stopping, task }
+        let catalogs: Arc<[Catalog]> = catalogs.into();
+        let run = |own| tokio::spawn(run(own, Arc::clone(&catalogs), stopping.clone()));
+        Self { tasks: (0..catalogs.len()).map(run).collect(), stopping }
     }
 
     /// Stops; a purge under way ends at its next manifest, and goes on at the next start.
     pub async fn stop(self) {
         self.stopping.cancel();
-        drop(self.task.await);
+        drop(join_all(self.tasks).await);
     }
 }
 
-async fn run(catalog: Catalog, stopping: CancellationToken) {
+async fn run(own: usize, catalogs: Arc<[Catalog]>, stopping: CancellationToken) {
     let memory = Memory::new();
     while !stopping.is_cancelled() {
-        match gc::round(&catalog, &memory, &stopping).await {
+        match gc::round(own, &catalogs, &memory, &stopping).await {
             Ok(gc::Left::More) => continue,
             Ok(gc::Left::Nothing) => {}
             Err(error) => tracing::warn!(error = error.chain(), "a round of deletion failed; it will be tried again"),
         }
         tokio::select! {
             () = stopping.cancelled() => {}
-            () = catalog.garbage() => {}
+            () = catalogs[own].garbage() => {}
             () = clock::sleep(Duration::from_millis(limits::GC_INTERVAL_MS)) => {}
         }
     }

@@ -40,18 +40,25 @@ impl Memory {
     }
 }
 
-/// Looks through every live table of the warehouse.
-pub(super) async fn foreign_files(catalog: &Catalog, memory: &Memory) -> Result<Foreign> {
+/// Looks through every live table of every warehouse: a location that is allowed to all may be named by each.
+pub(super) async fn foreign_files(catalogs: &[Catalog], memory: &Memory) -> Result<Foreign> {
     let mut foreign = Foreign::default();
+    for catalog in catalogs {
+        of_warehouse(catalog, memory, &mut foreign).await?;
+    }
+    Ok(foreign)
+}
+
+async fn of_warehouse(catalog: &Catalog, memory: &Memory, foreign: &mut Foreign) -> Result<()> {
     let mut after = String::new();
     loop {
         let rows = catalog.store().live_tables(catalog.warehouse().name().as_str(), &after, limits::GC_BATCH).await?;
-        let Some(last) = rows.last() else { return Ok(foreign) };
+        let Some(last) = rows.last() else { return Ok(()) };
         after = last.id.to_string();
         for row in &rows {
             let loaded = catalog.load_row(row).await?;
             foreign.0.extend(Location::parse(&row.metadata_location).ok());
-            of_table(catalog, memory, &loaded.metadata, &mut foreign).await?;
+            of_table(catalog, memory, &loaded.metadata, foreign).await?;
         }
     }
 }

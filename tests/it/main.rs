@@ -17,3 +17,4 @@ mod operations;
 mod oracle;
 mod packaging;
 mod tidy;
+mod warehouses;

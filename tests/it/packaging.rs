@@ -72,7 +72,7 @@ fn the_compose_file_configures_what_exists() {
         .collect();
     let environment = floeberg::config::Environment::of(&variables);
     let config = floeberg::config::Config::load(&floeberg::config::Flags::default(), &environment, dir.path());
-    let warehouse = config.expect("a valid configuration").warehouse;
+    let warehouse = config.expect("a valid configuration").warehouses.remove(0);
     assert_eq!((warehouse.name.as_str(), warehouse.url.as_str()), ("lake", "s3://lake/wh"));
     assert!(compose.contains("-bucket=lake"), "the bucket is made");
 }

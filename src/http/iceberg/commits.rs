@@ -1,6 +1,5 @@
 //! Commits: operations 13 and 25 of the REST specification.
 
-use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
@@ -8,10 +7,10 @@ use super::wire::{CommitTableRequest, CommitTableResponse, CommitTransactionRequ
 use crate::catalog::TableChange;
 use crate::catalog::loaded::Snapshots;
 use crate::error::{Error, Result};
-use crate::http::Api;
 use crate::http::answer::in_parts;
 use crate::http::error::Failure;
 use crate::http::extract::{JsonBody, TablePath};
+use crate::http::warehouses::Here;
 
 /// Commits updates to one table.
 #[utoipa::path(
@@ -34,12 +33,12 @@ use crate::http::extract::{JsonBody, TablePath};
     ),
 )]
 pub(crate) async fn commit_table(
-    State(api): State<Api>,
+    here: Here,
     TablePath(name): TablePath,
     JsonBody(request): JsonBody<CommitTableRequest>,
 ) -> Result<Response, Failure> {
     let change = request.parse_for(&name)?;
-    let loaded = api.catalog.commit(name, change).await?;
+    let loaded = here.catalog.commit(name, change).await?;
     Ok(in_parts(loaded.commit_body(), loaded.etag(Snapshots::All)))
 }
 
@@ -60,13 +59,13 @@ pub(crate) async fn commit_table(
     ),
 )]
 pub(crate) async fn commit_transaction(
-    State(api): State<Api>,
+    here: Here,
     JsonBody(request): JsonBody<CommitTransactionRequest>,
 ) -> Result<StatusCode, Failure> {
     if request.table_changes.is_empty() {
         return Err(Error::malformed("Transaction has no table changes").into());
     }
     let changes = request.table_changes.iter().map(CommitTableRequest::parse).collect::<Result<Vec<TableChange>>>()?;
-    api.catalog.commit_all(changes).await?;
+    here.catalog.commit_all(changes).await?;
     Ok(StatusCode::NO_CONTENT)
 }

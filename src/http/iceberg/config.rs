@@ -5,11 +5,10 @@ use axum::extract::State;
 use indexmap::IndexMap;
 
 use super::wire::{CatalogConfig, IcebergErrorResponse};
-use crate::error::{Error, Kind, Result, What};
+use crate::error::Result;
 use crate::http::Api;
 use crate::http::error::Failure;
 use crate::http::extract::Query;
-use crate::lake::location::Location;
 
 /// What is served, in the words that clients compare. `GET /v1/config` itself need not be among them.
 pub const ENDPOINTS: &[&str] = &[
@@ -54,21 +53,11 @@ pub const ENDPOINTS: &[&str] = &[
     ),
 )]
 pub(crate) async fn get_config(State(api): State<Api>, query: Query) -> Result<Json<CatalogConfig>, Failure> {
-    select(&api, query.get("warehouse").unwrap_or_default())?;
+    let selected = api.warehouses.select(query.get("warehouse").unwrap_or_default())?;
     // Pinned, so that no client guesses another.
-    let overrides = IndexMap::from([("namespace-separator".to_owned(), "%1F".to_owned())]);
-    Ok(Json(CatalogConfig { defaults: IndexMap::new(), overrides, endpoints: ENDPOINTS.to_vec() }))
-}
-
-/// Refuses a warehouse that is not served; the default is meant where none is named.
-pub(crate) fn select(api: &Api, asked: &str) -> Result<()> {
-    let warehouse = api.catalog.warehouse();
-    let by_root = || Location::parse(asked).is_ok_and(|location| location == *warehouse.root());
-    if asked.is_empty() || asked == warehouse.name().as_str() || by_root() {
-        return Ok(());
+    let mut overrides = IndexMap::from([("namespace-separator".to_owned(), "%1F".to_owned())]);
+    if let Some(prefix) = selected.prefix {
+        overrides.insert("prefix".to_owned(), prefix.to_owned());
     }
-    Err(Error::new(
-        Kind::NotFound(What::Warehouse),
-        format!("Warehouse does not exist: {asked} (there is {:?} at {})", warehouse.name().as_str(), warehouse.root()),
-    ))
+    Ok(Json(CatalogConfig { defaults: IndexMap::new(), overrides, endpoints: ENDPOINTS.to_vec() }))
 }

@@ -1,16 +1,15 @@
 //! Functions: operations 34 and 35 of the REST specification.
 
 use axum::Json;
-use axum::extract::State;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::wire::IcebergErrorResponse;
 use crate::error::Result;
-use crate::http::Api;
 use crate::http::error::Failure;
 use crate::http::extract::{FunctionPath, NamespacePath, Query};
+use crate::http::warehouses::Here;
 
 /// `ListFunctionsResponse`
 #[derive(Debug, Serialize, ToSchema)]
@@ -48,12 +47,12 @@ pub(crate) struct LoadFunctionResult {
     ),
 )]
 pub(crate) async fn list_functions(
-    State(api): State<Api>,
+    here: Here,
     NamespacePath(namespace): NamespacePath,
     query: Query,
 ) -> Result<Json<ListFunctionsResponse>, Failure> {
     let page = query.page()?;
-    let found = api.catalog.list_functions(&namespace, page.after(), page.most()).await?;
+    let found = here.catalog.list_functions(&namespace, page.after(), page.most()).await?;
     let (found, next_page_token) = page.cut(found, String::as_str);
     let identifier = |name: String| namespace.levels().map(str::to_owned).chain([name]).collect();
     Ok(Json(ListFunctionsResponse { next_page_token, identifiers: found.into_iter().map(identifier).collect() }))
@@ -75,8 +74,8 @@ pub(crate) async fn list_functions(
     ),
 )]
 pub(crate) async fn load_function(
-    State(api): State<Api>,
+    here: Here,
     FunctionPath(name): FunctionPath,
 ) -> Result<Json<LoadFunctionResult>, Failure> {
-    Ok(Json(LoadFunctionResult { metadata: api.catalog.function(&name).await? }))
+    Ok(Json(LoadFunctionResult { metadata: here.catalog.function(&name).await? }))
 }

@@ -1,7 +1,6 @@
 //! Namespaces: operations 3 to 8 of the REST specification.
 
 use axum::Json;
-use axum::extract::State;
 use http::StatusCode;
 
 use super::wire::{
@@ -10,9 +9,9 @@ use super::wire::{
 };
 use crate::catalog::PropertyChanges;
 use crate::error::Result;
-use crate::http::Api;
 use crate::http::error::Failure;
 use crate::http::extract::{JsonBody, NamespacePath, Query};
+use crate::http::warehouses::Here;
 use crate::names::Namespace;
 
 /// The direct children of a namespace.
@@ -31,21 +30,19 @@ use crate::names::Namespace;
         (status = 404, description = "No such parent", body = IcebergErrorResponse),
     ),
 )]
-pub(crate) async fn list_namespaces(
-    State(api): State<Api>,
-    query: Query,
-) -> Result<Json<ListNamespacesResponse>, Failure> {
+pub(crate) async fn list_namespaces(here: Here, query: Query) -> Result<Json<ListNamespacesResponse>, Failure> {
     let page = query.page()?;
     let parents = query.parents()?;
     let mut parent = parents.first();
     for other in parents.iter().skip(1) {
         // What was meant is what exists; if neither does, the plain reading is named in the error.
-        if api.catalog.namespace_exists(&parents[0]).await.is_err() && api.catalog.namespace_exists(other).await.is_ok()
+        if here.catalog.namespace_exists(&parents[0]).await.is_err()
+            && here.catalog.namespace_exists(other).await.is_ok()
         {
             parent = Some(other);
         }
     }
-    let found = api.catalog.list_namespaces(parent, page.after(), page.most()).await?;
+    let found = here.catalog.list_namespaces(parent, page.after(), page.most()).await?;
     let (found, next_page_token) = page.cut(found, Namespace::path);
     Ok(Json(ListNamespacesResponse { next_page_token, namespaces: found.iter().map(Namespace::to_levels).collect() }))
 }
@@ -64,12 +61,12 @@ pub(crate) async fn list_namespaces(
     ),
 )]
 pub(crate) async fn create_namespace(
-    State(api): State<Api>,
+    here: Here,
     JsonBody(request): JsonBody<CreateNamespaceRequest>,
 ) -> Result<Json<NamespaceResponse>, Failure> {
     let namespace = Namespace::new(&request.namespace)?;
     let properties = request.properties.unwrap_or_default();
-    api.catalog.create_namespace(&namespace, &properties).await?;
+    here.catalog.create_namespace(&namespace, &properties).await?;
     Ok(Json(NamespaceResponse { namespace: request.namespace, properties }))
 }
 
@@ -85,10 +82,10 @@ pub(crate) async fn create_namespace(
     ),
 )]
 pub(crate) async fn load_namespace(
-    State(api): State<Api>,
+    here: Here,
     NamespacePath(namespace): NamespacePath,
 ) -> Result<Json<NamespaceResponse>, Failure> {
-    let properties = api.catalog.load_namespace(&namespace).await?;
+    let properties = here.catalog.load_namespace(&namespace).await?;
     Ok(Json(NamespaceResponse { namespace: namespace.to_levels(), properties }))
 }
 
@@ -101,10 +98,10 @@ pub(crate) async fn load_namespace(
     responses((status = 204, description = "It exists"), (status = 404, description = "It does not")),
 )]
 pub(crate) async fn namespace_exists(
-    State(api): State<Api>,
+    here: Here,
     NamespacePath(namespace): NamespacePath,
 ) -> Result<StatusCode, Failure> {
-    api.catalog.namespace_exists(&namespace).await?;
+    here.catalog.namespace_exists(&namespace).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -120,11 +117,8 @@ pub(crate) async fn namespace_exists(
         (status = 409, description = "It is not empty", body = IcebergErrorResponse),
     ),
 )]
-pub(crate) async fn drop_namespace(
-    State(api): State<Api>,
-    NamespacePath(namespace): NamespacePath,
-) -> Result<StatusCode, Failure> {
-    api.catalog.drop_namespace(&namespace).await?;
+pub(crate) async fn drop_namespace(here: Here, NamespacePath(namespace): NamespacePath) -> Result<StatusCode, Failure> {
+    here.catalog.drop_namespace(&namespace).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -143,7 +137,7 @@ pub(crate) async fn drop_namespace(
     ),
 )]
 pub(crate) async fn update_properties(
-    State(api): State<Api>,
+    here: Here,
     NamespacePath(namespace): NamespacePath,
     JsonBody(request): JsonBody<UpdateNamespacePropertiesRequest>,
 ) -> Result<Json<UpdateNamespacePropertiesResponse>, Failure> {
@@ -151,6 +145,6 @@ pub(crate) async fn update_properties(
         removals: request.removals.unwrap_or_default(),
         updates: request.updates.unwrap_or_default(),
     };
-    let done = api.catalog.change_properties(&namespace, changes).await?;
+    let done = here.catalog.change_properties(&namespace, changes).await?;
     Ok(Json(UpdateNamespacePropertiesResponse { updated: done.updated, removed: done.removed, missing: done.missing }))
 }

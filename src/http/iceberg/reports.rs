@@ -1,13 +1,13 @@
 //! Metrics reports: operation 17 of the REST specification.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use http::StatusCode;
 
 use super::wire::{IcebergErrorResponse, ReportMetricsRequest};
 use crate::error::{Error, Result};
-use crate::http::Api;
 use crate::http::error::Failure;
 use crate::http::extract::{Room, TablePath, read_body};
+use crate::http::warehouses::Here;
 use crate::limits;
 
 /// Takes a report of a scan or commit. It is kept if the table exists, counted anyhow: Trino reports on a table before
@@ -27,7 +27,7 @@ use crate::limits;
     ),
 )]
 pub(crate) async fn report_metrics(
-    State(api): State<Api>,
+    here: Here,
     TablePath(name): TablePath,
     request: Request,
 ) -> Result<StatusCode, Failure> {
@@ -41,8 +41,8 @@ pub(crate) async fn report_metrics(
     };
     metrics::counter!("floeberg_metrics_reports_total", "kind" => kind).increment(1);
     let text = String::from_utf8_lossy(&body).into_owned();
-    if let Ok(row) = api.catalog.find(&name).await {
-        api.reports.offer(&row.id, text);
+    if let Ok(row) = here.catalog.find(&name).await {
+        here.api.reports.offer(&row.id, text);
     }
     Ok(StatusCode::NO_CONTENT)
 }

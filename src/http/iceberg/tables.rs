@@ -1,7 +1,6 @@
 //! Tables: operations 9 to 12, 14 to 16 and 24 of the REST specification.
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
@@ -12,10 +11,10 @@ use super::wire::{
 use crate::catalog::loaded::Snapshots;
 use crate::catalog::{Files, Loaded};
 use crate::error::{Error, Result};
-use crate::http::Api;
 use crate::http::answer::{Accepted, in_parts};
 use crate::http::error::Failure;
 use crate::http::extract::{JsonBody, NamespacePath, Query, TablePath};
+use crate::http::warehouses::Here;
 use crate::names::Tabular;
 
 /// The tables of a namespace.
@@ -35,12 +34,12 @@ use crate::names::Tabular;
     ),
 )]
 pub(crate) async fn list_tables(
-    State(api): State<Api>,
+    here: Here,
     NamespacePath(namespace): NamespacePath,
     query: Query,
 ) -> Result<Json<ListTablesResponse>, Failure> {
     let page = query.page()?;
-    let found = api.catalog.list(Tabular::Table, &namespace, page.after(), page.most()).await?;
+    let found = here.catalog.list(Tabular::Table, &namespace, page.after(), page.most()).await?;
     Ok(Json(ListTablesResponse::of(&page, &namespace, found)))
 }
 
@@ -60,12 +59,12 @@ pub(crate) async fn list_tables(
     ),
 )]
 pub(crate) async fn create_table(
-    State(api): State<Api>,
+    here: Here,
     NamespacePath(namespace): NamespacePath,
     accepted: Accepted,
     JsonBody(request): JsonBody<CreateTableRequest>,
 ) -> Result<Response, Failure> {
-    let loaded = api.catalog.create_table(request.parse(namespace)?).await?;
+    let loaded = here.catalog.create_table(request.parse(namespace)?).await?;
     Ok(answer(&loaded, Snapshots::All, &accepted))
 }
 
@@ -88,7 +87,7 @@ pub(crate) async fn create_table(
     ),
 )]
 pub(crate) async fn load_table(
-    State(api): State<Api>,
+    here: Here,
     TablePath(name): TablePath,
     query: Query,
     accepted: Accepted,
@@ -98,7 +97,7 @@ pub(crate) async fn load_table(
         "refs" => Snapshots::Refs,
         other => return Err(Error::malformed(format!("snapshots {other:?} is neither all nor refs")).into()),
     };
-    let loaded = api.catalog.load_table(&name).await?;
+    let loaded = here.catalog.load_table(&name).await?;
     let unchanged = accepted.not_modified(loaded.etag(snapshots));
     Ok(unchanged.unwrap_or_else(|| answer(&loaded, snapshots, &accepted)))
 }
@@ -114,8 +113,8 @@ pub(crate) async fn load_table(
     ),
     responses((status = 204, description = "It exists"), (status = 404, description = "It does not")),
 )]
-pub(crate) async fn table_exists(State(api): State<Api>, TablePath(name): TablePath) -> Result<StatusCode, Failure> {
-    api.catalog.find(&name).await?;
+pub(crate) async fn table_exists(here: Here, TablePath(name): TablePath) -> Result<StatusCode, Failure> {
+    here.catalog.find(&name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -135,13 +134,9 @@ pub(crate) async fn table_exists(State(api): State<Api>, TablePath(name): TableP
         (status = 404, description = "No such table", body = IcebergErrorResponse),
     ),
 )]
-pub(crate) async fn drop_table(
-    State(api): State<Api>,
-    TablePath(name): TablePath,
-    query: Query,
-) -> Result<StatusCode, Failure> {
+pub(crate) async fn drop_table(here: Here, TablePath(name): TablePath, query: Query) -> Result<StatusCode, Failure> {
     let files = if query.flag("purgeRequested")? { Files::Go } else { Files::Stay };
-    api.catalog.drop_tabular(Tabular::Table, name, files).await?;
+    here.catalog.drop_tabular(Tabular::Table, name, files).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -160,8 +155,8 @@ pub(crate) async fn drop_table(
         (status = 404, description = "No such table", body = IcebergErrorResponse),
     ),
 )]
-pub(crate) async fn unregister_table(State(api): State<Api>, TablePath(name): TablePath) -> Result<Response, Failure> {
-    let loaded = api.catalog.unregister_table(name).await?;
+pub(crate) async fn unregister_table(here: Here, TablePath(name): TablePath) -> Result<Response, Failure> {
+    let loaded = here.catalog.unregister_table(name).await?;
     Ok(in_parts(loaded.commit_body(), loaded.etag(Snapshots::All)))
 }
 
@@ -181,12 +176,12 @@ pub(crate) async fn unregister_table(State(api): State<Api>, TablePath(name): Ta
     ),
 )]
 pub(crate) async fn register_table(
-    State(api): State<Api>,
+    here: Here,
     NamespacePath(namespace): NamespacePath,
     accepted: Accepted,
     JsonBody(request): JsonBody<RegisterTableRequest>,
 ) -> Result<Response, Failure> {
-    let loaded = api.catalog.register_table(request.parse(namespace)?).await?;
+    let loaded = here.catalog.register_table(request.parse(namespace)?).await?;
     Ok(answer(&loaded, Snapshots::All, &accepted))
 }
 
@@ -204,10 +199,10 @@ pub(crate) async fn register_table(
     ),
 )]
 pub(crate) async fn rename_table(
-    State(api): State<Api>,
+    here: Here,
     JsonBody(request): JsonBody<RenameTableRequest>,
 ) -> Result<StatusCode, Failure> {
-    api.catalog.rename(Tabular::Table, request.source.parse()?, request.destination.parse()?).await?;
+    here.catalog.rename(Tabular::Table, request.source.parse()?, request.destination.parse()?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

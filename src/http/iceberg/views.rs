@@ -1,7 +1,6 @@
 //! Views: operations 26 to 33 of the REST specification.
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use indexmap::IndexMap;
@@ -16,10 +15,10 @@ use crate::catalog::metadata::schema::Schema;
 use crate::catalog::metadata::view::ViewVersion;
 use crate::catalog::views::{LoadedView, NewView};
 use crate::error::Result;
-use crate::http::Api;
 use crate::http::answer::Accepted;
 use crate::http::error::Failure;
 use crate::http::extract::{JsonBody, NamespacePath, Query, ViewPath};
+use crate::http::warehouses::Here;
 use crate::names::{Namespace, TableName, Tabular};
 
 /// `CreateViewRequest`
@@ -113,12 +112,12 @@ fn answer(view: &LoadedView, accepted: &Accepted) -> Response {
     ),
 )]
 pub(crate) async fn list_views(
-    State(api): State<Api>,
+    here: Here,
     NamespacePath(namespace): NamespacePath,
     query: Query,
 ) -> Result<Json<ListTablesResponse>, Failure> {
     let page = query.page()?;
-    let found = api.catalog.list(Tabular::View, &namespace, page.after(), page.most()).await?;
+    let found = here.catalog.list(Tabular::View, &namespace, page.after(), page.most()).await?;
     Ok(Json(ListTablesResponse::of(&page, &namespace, found)))
 }
 
@@ -138,12 +137,12 @@ pub(crate) async fn list_views(
     ),
 )]
 pub(crate) async fn create_view(
-    State(api): State<Api>,
+    here: Here,
     NamespacePath(namespace): NamespacePath,
     accepted: Accepted,
     JsonBody(request): JsonBody<CreateViewRequest>,
 ) -> Result<Response, Failure> {
-    let view = api.catalog.create_view(request.parse(namespace)?).await?;
+    let view = here.catalog.create_view(request.parse(namespace)?).await?;
     Ok(answer(&view, &accepted))
 }
 
@@ -164,12 +163,8 @@ pub(crate) async fn create_view(
         (status = 404, description = "No such view", body = IcebergErrorResponse),
     ),
 )]
-pub(crate) async fn load_view(
-    State(api): State<Api>,
-    ViewPath(name): ViewPath,
-    accepted: Accepted,
-) -> Result<Response, Failure> {
-    let view = api.catalog.load_view(&name).await?;
+pub(crate) async fn load_view(here: Here, ViewPath(name): ViewPath, accepted: Accepted) -> Result<Response, Failure> {
+    let view = here.catalog.load_view(&name).await?;
     Ok(accepted.not_modified(view.etag()).unwrap_or_else(|| answer(&view, &accepted)))
 }
 
@@ -184,8 +179,8 @@ pub(crate) async fn load_view(
     ),
     responses((status = 204, description = "It exists"), (status = 404, description = "It does not")),
 )]
-pub(crate) async fn view_exists(State(api): State<Api>, ViewPath(name): ViewPath) -> Result<StatusCode, Failure> {
-    api.catalog.find_of(Tabular::View, &name).await?;
+pub(crate) async fn view_exists(here: Here, ViewPath(name): ViewPath) -> Result<StatusCode, Failure> {
+    here.catalog.find_of(Tabular::View, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -210,7 +205,7 @@ pub(crate) async fn view_exists(State(api): State<Api>, ViewPath(name): ViewPath
     ),
 )]
 pub(crate) async fn replace_view(
-    State(api): State<Api>,
+    here: Here,
     ViewPath(name): ViewPath,
     accepted: Accepted,
     JsonBody(request): JsonBody<CommitViewRequest>,
@@ -219,7 +214,7 @@ pub(crate) async fn replace_view(
         identifier.must_be(Tabular::View, &name)?;
     }
     let change = ViewChange::parse(&request.requirements, &request.updates)?;
-    let view = api.catalog.commit_view(name, change).await?;
+    let view = here.catalog.commit_view(name, change).await?;
     Ok(answer(&view, &accepted))
 }
 
@@ -238,8 +233,8 @@ pub(crate) async fn replace_view(
         (status = 404, description = "No such view", body = IcebergErrorResponse),
     ),
 )]
-pub(crate) async fn drop_view(State(api): State<Api>, ViewPath(name): ViewPath) -> Result<StatusCode, Failure> {
-    api.catalog.drop_tabular(Tabular::View, name, Files::Stay).await?;
+pub(crate) async fn drop_view(here: Here, ViewPath(name): ViewPath) -> Result<StatusCode, Failure> {
+    here.catalog.drop_tabular(Tabular::View, name, Files::Stay).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -257,10 +252,10 @@ pub(crate) async fn drop_view(State(api): State<Api>, ViewPath(name): ViewPath) 
     ),
 )]
 pub(crate) async fn rename_view(
-    State(api): State<Api>,
+    here: Here,
     JsonBody(request): JsonBody<RenameTableRequest>,
 ) -> Result<StatusCode, Failure> {
-    api.catalog.rename(Tabular::View, request.source.parse()?, request.destination.parse()?).await?;
+    here.catalog.rename(Tabular::View, request.source.parse()?, request.destination.parse()?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -280,12 +275,12 @@ pub(crate) async fn rename_view(
     ),
 )]
 pub(crate) async fn register_view(
-    State(api): State<Api>,
+    here: Here,
     NamespacePath(namespace): NamespacePath,
     accepted: Accepted,
     JsonBody(request): JsonBody<RegisterViewRequest>,
 ) -> Result<Response, Failure> {
     let name = TableName::new(namespace, &request.name)?;
-    let view = api.catalog.register_view(name, &request.metadata_location).await?;
+    let view = here.catalog.register_view(name, &request.metadata_location).await?;
     Ok(answer(&view, &accepted))
 }

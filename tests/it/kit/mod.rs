@@ -70,13 +70,21 @@ impl Server {
         Self::over(Arc::new(tempfile::tempdir().expect("a directory")), allowed).await
     }
 
+    /// A server with this configuration file; `DIR` in it stands for a directory of its own.
+    pub async fn configured(toml: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let text = toml.replace("DIR", dir.path().to_str().expect("text"));
+        std::fs::write(dir.path().join("floeberg.toml"), text).expect("written");
+        Self::over(Arc::new(dir), Vec::new()).await
+    }
+
     async fn over(dir: Arc<TempDir>, allowed: Vec<String>) -> Self {
         let flags =
             Flags { listen: Some("127.0.0.1:0".to_owned()), allow_location: allowed.clone(), ..Flags::default() };
         let config = Config::load(&flags, &Environment::default(), dir.path()).expect("a configuration");
         let app = App::open(&config).await.expect("a server");
         let (stop, stopped) = oneshot::channel();
-        let url = format!("http://{}", app.address());
+        let url = app.url();
         let app_catalog = app.catalog().clone();
         let task = tokio::spawn(async move {
             app.run(async { drop(stopped.await) }).await.expect("runs to its end");
