@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::net::{TcpListener, TcpSocket};
 
+use crate::auth::Access;
 use crate::catalog::Catalog;
 use crate::catalog::reports::Reports;
 use crate::clock::{self, Clock};
@@ -44,11 +45,14 @@ impl App {
         let address = listener.local_addr().map_err(|error| Error::internal("No local address").because(error))?;
         lock.write_address(address)?;
         let warehouses = Warehouses::of(&catalogs, &config.ingest)?;
-        let reports = Reports::start(warehouses.default().catalog.store().clone());
+        let store = warehouses.default().catalog.store().clone();
+        let access = Access::open(config.auth, store.clone(), clock).await?;
+        let reports = Reports::start(store);
         let driver = Driver::start(catalogs);
         let (readiness, metrics, bodies) = (Readiness::default(), telemetry::metrics()?, Bodies::default());
-        let api =
-            Api::from(Parts { warehouses, reports, readiness, metrics, bodies, base_path: config.base_path.clone() });
+        let (base_path, metrics_auth) = (config.base_path.clone(), config.metrics_auth);
+        let parts = Parts { warehouses, access, reports, readiness, metrics, metrics_auth, bodies, base_path };
+        let api = Api::from(parts);
         let (grace, cors_origins) = (config.shutdown_timeout, config.cors_origins.clone());
         Ok(Self { api, driver, listener, address, grace, cors_origins, lock })
     }
@@ -61,6 +65,11 @@ impl App {
     /// The address for people and clients, with the base path.
     pub fn url(&self) -> String {
         format!("http://{}{}", self.address, self.api.base_path)
+    }
+
+    /// Who may call.
+    pub fn access(&self) -> &Access {
+        &self.api.access
     }
 
     /// The catalog of every warehouse, the default first.
@@ -103,9 +112,14 @@ impl App {
     }
 }
 
+/// Opens the database; the caller holds the data directory's lock.
+pub async fn open_store(config: &Config, clock: &Clock) -> Result<Store> {
+    Store::open(&config.data_dir.join("catalog.db"), clock.clone()).await
+}
+
 /// Opens the database and every warehouse, the default first; the caller holds the data directory's lock.
 pub async fn open_catalogs(config: &Config, clock: &Clock) -> Result<Vec<Catalog>> {
-    let store = Store::open(&config.data_dir.join("catalog.db"), clock.clone()).await?;
+    let store = open_store(config, clock).await?;
     let of = u64::try_from(config.warehouses.len()).ok().and_then(NonZero::new).unwrap_or(NonZero::<u64>::MIN);
     let mut catalogs = Vec::with_capacity(config.warehouses.len());
     for settings in &config.warehouses {

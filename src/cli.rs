@@ -1,15 +1,19 @@
 //! The command line.
 
+mod check;
+mod remote;
+mod token;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::{self, App, DataDirLock};
-use crate::catalog::Catalog;
-use crate::catalog::check::{Check, Report};
-use crate::clock::Clock;
+use remote::Remote;
+
+use crate::app::{App, DataDirLock};
+use crate::auth::Mode;
 use crate::config::{Config, Environment, Flags};
 use crate::error::{Error, Kind, Result};
 use crate::{demo, http, telemetry};
@@ -29,7 +33,9 @@ enum Command {
     /// Start a server with a table of real flights in it, and show what to try
     Demo(Demo),
     /// Say in words what is wrong with configuration, database and warehouse, if anything is
-    Check(CheckArgs),
+    Check(check::CheckArgs),
+    /// Make, list and revoke the tokens of those who may call
+    Token(token::TokenArgs),
     /// Print the API's description (OpenAPI 3.1)
     Openapi,
 }
@@ -70,15 +76,6 @@ struct Demo {
     dir: PathBuf,
 }
 
-#[derive(Debug, Args)]
-struct CheckArgs {
-    #[command(flatten)]
-    common: Common,
-    /// Ask a running server instead
-    #[arg(long)]
-    url: Option<String>,
-}
-
 /// Runs the command and says how it went.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -100,7 +97,8 @@ async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Serve(args) => serve(args).await,
         Command::Demo(args) => demo(args).await,
-        Command::Check(args) => check(args).await,
+        Command::Check(args) => check::run(args).await,
+        Command::Token(args) => token::run(args).await,
         Command::Openapi => {
             let text = http::document().to_pretty_json();
             let text = text.map_err(|error| Error::internal("The document cannot be written").because(error))?;
@@ -134,8 +132,16 @@ async fn serve(args: Serve) -> Result<ExitCode> {
     let stop = stop_signal();
     let app = App::open(&config).await?;
     say(&mut std::io::stdout(), &start_up_block(&config, &app));
-    if !app.address().ip().is_loopback() {
-        tracing::warn!(address = %app.address(), "everybody who reaches this address can do everything: no authentication is on");
+    match config.auth {
+        Mode::Open if !app.address().ip().is_loopback() => {
+            tracing::warn!(address = %app.address(), "everybody who reaches this address can do everything: no authentication is on");
+        }
+        Mode::Token if app.access().is_empty() => {
+            tracing::warn!(
+                "there is no token, so nobody can call: stop the server and run floeberg token create --admin"
+            );
+        }
+        _ => {}
     }
     app.run(stop).await?;
     drop(ephemeral);
@@ -242,72 +248,9 @@ fn stop_signal() -> impl Future<Output = ()> + Send {
     }
 }
 
-async fn check(args: CheckArgs) -> Result<ExitCode> {
-    if let Some(url) = args.url {
-        return Ok(report(&ask(&url).await));
-    }
-    let config = match load(&args.common.flags()) {
-        Ok(config) => config,
-        Err(error) => return Ok(report(&Report::of(vec![Check::of("configuration", Err(error))]))),
-    };
-    if let Some(address) = DataDirLock::holder(&config.data_dir) {
-        return Ok(report(&ask(&format!("http://{address}")).await));
-    }
-    let _lock = DataDirLock::take(&config.data_dir)?;
-    let mut checks = vec![Check::of("configuration", Ok(format!("valid; data in {}", config.data_dir.display())))];
-    match app::open_catalogs(&config, &Clock::system()).await {
-        Ok(catalogs) => {
-            let all: Vec<&Catalog> = catalogs.iter().collect();
-            checks.extend(Report::on(&all).await.checks);
-            catalogs[0].store().close().await;
-        }
-        Err(error) => checks.push(Check::of("database and warehouses", Err(error))),
-    }
-    Ok(report(&Report::of(checks)))
-}
-
-/// What a running server says of itself.
-async fn ask(url: &str) -> Report {
-    let url = url.trim_end_matches('/');
-    let ready = get(&format!("{url}/health/ready")).await.map(|_| format!("{url} is ready"));
-    let was_ready = ready.is_ok();
-    let mut checks = vec![Check::of("server", ready)];
-    if was_ready {
-        match get(&format!("{url}/manage/v1/check")).await {
-            Ok(text) => match serde_json::from_str::<Report>(&text) {
-                Ok(report) => checks.extend(report.checks),
-                Err(error) => {
-                    checks.push(Check::of("report", Err(Error::internal("it cannot be read").because(error))))
-                }
-            },
-            Err(error) => checks.push(Check::of("report", Err(error))),
-        }
-    }
-    Report::of(checks)
-}
-
-/// The body of an answer; an answer that reports something wrong is one too.
-async fn get(url: &str) -> Result<String> {
-    let unreachable =
-        |error: reqwest::Error| Error::new(Kind::Unavailable, format!("{url} does not answer")).because(error);
-    let client = reqwest::Client::builder().timeout(std::time::Duration::from_secs(30)).build().map_err(unreachable)?;
-    let response = client.get(url).send().await.map_err(unreachable)?;
-    let status = response.status();
-    let body = response.text().await.map_err(unreachable)?;
-    if status.is_success() || url.ends_with("/manage/v1/check") {
-        return Ok(body);
-    }
-    Err(Error::new(Kind::Unavailable, format!("{url} answers {status}: {body}")))
-}
-
-fn report(report: &Report) -> ExitCode {
-    let mut text = String::new();
-    for check in &report.checks {
-        let mark = if check.ok { "ok    " } else { "FAILED" };
-        text.push_str(&format!("{mark}  {}: {}\n", check.name, check.detail));
-    }
-    say(&mut std::io::stdout(), &text);
-    if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+/// The URL of the server that holds the data directory, if one does.
+fn holder(config: &Config) -> Option<String> {
+    DataDirLock::holder(&config.data_dir).map(|address| format!("http://{address}{}", config.base_path))
 }
 
 /// Writes to a terminal or pipe that may be gone.

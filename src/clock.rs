@@ -9,7 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use chrono::{DateTime, SecondsFormat};
+use ring::rand::{SecureRandom, SystemRandom};
 use uuid::Uuid;
+
+use crate::error::{Error, Result};
 
 /// Wall time in milliseconds since 1970, UTC, plus whatever a test added.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +78,24 @@ pub fn new_snapshot_id() -> i64 {
     let (high, low) = Uuid::new_v4().as_u64_pair();
     let id = (high ^ low) & (i64::MAX as u64);
     i64::try_from(id.max(1)).unwrap_or(i64::MAX)
+}
+
+/// 256 random bits from the operating system.
+pub fn random_bytes() -> Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| Error::internal("The system gives no random bytes"))?;
+    Ok(bytes)
+}
+
+/// A time as text: RFC 3339 in UTC, to the millisecond.
+pub fn rfc3339(ms: i64) -> String {
+    let time = DateTime::from_timestamp_millis(ms).unwrap_or_default();
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// The time that a text says, RFC 3339 with a zone.
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
+    DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis())
 }
 
 /// Eight random hexadecimal digits, to make a name unique.

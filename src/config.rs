@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::auth::Mode;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::ingest::IngestSettings;
@@ -42,6 +43,10 @@ pub struct Config {
     pub base_path: String,
     /// The warehouses, the default first.
     pub warehouses: Vec<WarehouseSettings>,
+    /// Who has to say who they are.
+    pub auth: Mode,
+    /// Whether `/metrics` needs a token too, where everything does.
+    pub metrics_auth: bool,
     /// What bounds ingest.
     pub ingest: IngestSettings,
     /// How long requests under way may take when the server stops.
@@ -59,10 +64,10 @@ impl Config {
     pub fn load(flags: &Flags, environment: &Environment, working_dir: &Path) -> Result<Self> {
         let settings = sources::read(flags, environment, working_dir)?;
         let config = Self::resolve(&settings, working_dir)?;
-        if !config.listen.ip().is_loopback() && !flags.insecure_no_auth {
+        if !config.listen.ip().is_loopback() && config.auth == Mode::Open && !flags.insecure_no_auth {
             return Err(Error::illegal(format!(
-                "listen = {:?} is beyond this machine, and nobody would have to log in: listen on 127.0.0.1, or say \
-                 --insecure-no-auth if the network in front of it is yours alone",
+                "listen = {:?} is beyond this machine, and nobody would have to log in: set auth = \"token\", listen on \
+                 127.0.0.1, or say --insecure-no-auth if the network in front of it is yours alone",
                 config.listen.to_string()
             )));
         }
@@ -84,6 +89,12 @@ impl Config {
             base_path: parse_base_path(&text("base-path", ""))?,
             warehouses: warehouses::read(settings, &data_dir)?,
             data_dir,
+            auth: match text("auth", "none").as_str() {
+                "none" => Mode::Open,
+                "token" => Mode::Token,
+                other => return Err(Error::illegal(format!("auth = {other:?} is neither none nor token"))),
+            },
+            metrics_auth: settings.flag("metrics-auth").unwrap_or(true),
             ingest: ingest(settings)?,
             shutdown_timeout: parse_duration("shutdown-timeout", &text("shutdown-timeout", "25s"))?,
             cors_origins: settings.list("cors-origins"),

@@ -26,6 +26,8 @@ pub enum What {
     Function,
     /// A metadata file or other object of the warehouse.
     File,
+    /// A token of those who may call.
+    Token,
     /// A route of the HTTP interface.
     Route,
 }
@@ -51,7 +53,9 @@ pub enum Kind {
     Conflict,
     /// The table's spec is not the one the request asks for.
     SpecDiffers,
-    /// Not allowed, whoever asks.
+    /// Who asks is not known: send a valid token.
+    Unauthenticated,
+    /// Not allowed: to nobody, or not to who asks.
     Forbidden,
     /// More bytes, rows or levels than a limit allows.
     TooLarge,

@@ -11,7 +11,7 @@
 //! 5  main  cli  demo  app  config  telemetry   wiring: the only code that knows everything
 //! 4  http              maintenance/driver      things that call in: requests and timers
 //! 3  ingest  maintenance                       verbs built on the catalog
-//! 2  catalog                                   the rules of tables
+//! 2  catalog  auth                             the rules of tables and views; who may
 //! 1  store  lake  snapshot                     SQL; objects; manifests and snapshots as data
 //! 0  error  names  clock  limits  failpoint    words every room shares; steps where a test can break in
 //! ```
@@ -42,6 +42,7 @@
 //! [`catalog::append`] with data, manifests and metadata put in one round.
 
 pub mod app;
+pub mod auth;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

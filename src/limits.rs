@@ -36,6 +36,12 @@ pub const SWAPS_PER_TRANSACTION_MAX: usize = 256;
 /// Bytes of metadata, raw and parsed together, kept in memory.
 pub const METADATA_CACHE_BYTES: u64 = 256 << 20;
 
+/// Tokens of those who may call; all of them are in memory.
+pub const TOKENS_MAX: usize = 10_000;
+
+/// Bytes of a form sent to the token endpoint. An access token in it is under 300.
+pub const TOKEN_FORM_BYTES_MAX: usize = 64 << 10;
+
 /// Bytes of one function's metadata, which stands in the database.
 pub const FUNCTION_BYTES_MAX: usize = 1 << 20;
 

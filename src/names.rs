@@ -220,7 +220,8 @@ pub fn fnv1a_32(bytes: impl IntoIterator<Item = u8>) -> u32 {
     bytes.into_iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-fn check_name(what: &str, name: &str) -> Result<()> {
+/// Refuses what cannot be a name: nothing, too much, control characters.
+pub fn check_name(what: &str, name: &str) -> Result<()> {
     if name.is_empty() {
         return Err(Error::malformed(format!("{what} is empty: it needs at least one character")));
     }

@@ -1,7 +1,7 @@
 //! Logs and metrics, set up once.
 
 use std::io;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -30,8 +30,9 @@ const ROWS: [f64; 7] = [1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 1_000_00
 
 /// The process's metrics; there is one recorder however many servers a test starts.
 pub fn metrics() -> Result<PrometheusHandle> {
-    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    if let Some(handle) = HANDLE.get() {
+    static HANDLE: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+    let mut known = HANDLE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = &*known {
         return Ok(handle.clone());
     }
     let failed = |error| Error::internal("Metrics cannot be set up").because(error);
@@ -43,9 +44,8 @@ pub fn metrics() -> Result<PrometheusHandle> {
         .map_err(failed)?
         .build_recorder();
     let handle = recorder.handle();
-    // Another thread may have been first; then its recorder is the one that counts.
-    if ::metrics::set_global_recorder(recorder).is_ok() {
-        return Ok(HANDLE.get_or_init(|| handle).clone());
-    }
-    Ok(HANDLE.get_or_init(|| handle).clone())
+    let set = ::metrics::set_global_recorder(recorder);
+    set.map_err(|_| Error::internal("Metrics cannot be set up: something else in this process takes them"))?;
+    *known = Some(handle.clone());
+    Ok(handle)
 }

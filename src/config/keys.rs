@@ -18,6 +18,8 @@ pub(super) const KEYS: &[(&str, Shape)] = &[
     ("allow-location", Shape::List),
     ("default-warehouse", Shape::Text),
     ("base-path", Shape::Text),
+    ("auth", Shape::Text),
+    ("metrics-auth", Shape::Flag),
     ("shutdown-timeout", Shape::Text),
     ("cors-origins", Shape::List),
     ("ingest.memory", Shape::Text),

@@ -42,6 +42,11 @@ impl Environment {
         Self(std::env::vars_os().filter_map(text).filter_map(ours).collect())
     }
 
+    /// The token that commands ask a server with.
+    pub fn token(&self) -> Option<String> {
+        self.0.iter().find(|(name, _)| name == "TOKEN").map(|(_, value)| value.clone())
+    }
+
     /// These variables, for tests.
     pub fn of(variables: &[(&str, &str)]) -> Self {
         let ours = |(name, value): &(&str, &str)| Some((name.strip_prefix(PREFIX)?.to_owned(), (*value).to_owned()));

@@ -111,6 +111,8 @@ fn listening_beyond_this_machine_needs_a_word() {
     assert!(refusal("listen = \"0.0.0.0:8181\"", &[]).contains("--insecure-no-auth"));
     let flags = Flags { insecure_no_auth: true, ..Flags::default() };
     assert!(load("listen = \"0.0.0.0:8181\"", &[], &flags).is_ok());
+    assert!(load("listen = \"0.0.0.0:8181\"\nauth = \"token\"", &[], &Flags::default()).is_ok());
+    assert!(refusal("auth = \"basic\"", &[]).contains("neither none nor token"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
@@ -59,6 +59,7 @@ fn status(kind: Kind) -> (StatusCode, &'static str) {
         Kind::NotFound(What::View) => (S::NOT_FOUND, "NoSuchViewException"),
         Kind::NotFound(What::Function) => (S::NOT_FOUND, "NoSuchFunctionException"),
         Kind::NotFound(What::File) => (S::NOT_FOUND, "NotFoundException"),
+        Kind::NotFound(What::Token) => (S::NOT_FOUND, "NotFoundException"),
         Kind::NotFound(What::Route) => (S::NOT_FOUND, "NoSuchEndpointException"),
         Kind::AlreadyExists(_) => (S::CONFLICT, "AlreadyExistsException"),
         Kind::NotEmpty => (S::CONFLICT, "NamespaceNotEmptyException"),
@@ -67,6 +68,7 @@ fn status(kind: Kind) -> (StatusCode, &'static str) {
         Kind::Invalid => (S::BAD_REQUEST, "ValidationException"),
         Kind::Unprocessable => (S::UNPROCESSABLE_ENTITY, "UnprocessableEntityException"),
         Kind::Conflict | Kind::SpecDiffers => (S::CONFLICT, "CommitFailedException"),
+        Kind::Unauthenticated => (S::UNAUTHORIZED, "NotAuthorizedException"),
         Kind::Forbidden => (S::FORBIDDEN, "ForbiddenException"),
         Kind::TooLarge => (S::PAYLOAD_TOO_LARGE, "BadRequestException"),
         Kind::UnsupportedMedia => (S::UNSUPPORTED_MEDIA_TYPE, "BadRequestException"),
@@ -91,6 +93,7 @@ fn code(error: &Error) -> &'static str {
         Kind::Unprocessable => "unprocessable",
         Kind::Conflict => "conflict",
         Kind::SpecDiffers => "partition_spec_differs",
+        Kind::Unauthenticated => "unauthenticated",
         Kind::Forbidden => "forbidden",
         Kind::TooLarge => "too_large",
         Kind::UnsupportedMedia => "unsupported_media_type",
@@ -129,6 +132,9 @@ pub(super) fn render(response: &mut Response, failure: &Failure, grammar: Gramma
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     if matches!(error.kind(), Kind::Busy | Kind::Unavailable) {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if error.kind() == Kind::Unauthenticated {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     *response.body_mut() = Body::from(body.to_string());
 }

@@ -145,6 +145,11 @@ fn decode(segment: &str) -> Result<Cow<'_, str>> {
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
+    /// Reads parameters written as in a URL or a form.
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        parse_query(text).map(Self)
+    }
+
     /// The value of a parameter.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
@@ -187,7 +192,7 @@ impl<S: Sync> FromRequestParts<S> for Query {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        Ok(Self(parse_query(parts.uri.query().unwrap_or_default())?))
+        Ok(Self::parse(parts.uri.query().unwrap_or_default())?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! One layer around every request: its id, its log line, its metrics, and the body of its error. It also stops a panic,
+//! One layer around every request: whether it is let in, its id, its log line, its metrics, and the body of its error. It also stops a panic,
 //! which is a fault of ours in one request: the others go on.
 //!
 //! An error is logged here and nowhere else: what was the client's doing at `info`, what was ours at `error` with every
@@ -14,13 +14,16 @@ use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either};
+use http::header::EXPECT;
 use http::{HeaderName, HeaderValue, Method};
 use tower::{Layer, Service};
 use tracing::Instrument;
 
+use super::authenticate::Gate;
 use super::count::Requests;
 use super::error::{Failure, Grammar, render};
+use super::extract::discard;
 use super::warehouses::AsAsked;
 use crate::clock;
 use crate::error::Error;
@@ -32,15 +35,24 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// Puts the layer around a service. One layer of our own, because each that a router gets costs every request a box.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Around {
+    gate: Gate,
     requests: Requests,
+}
+
+impl Around {
+    /// A layer that lets in whom the gate does.
+    pub(super) fn new(gate: Gate) -> Self {
+        Self { gate, requests: Requests::default() }
+    }
 }
 
 /// A service with the layer around it.
 #[derive(Debug, Clone)]
 pub(super) struct Logged<S> {
     inner: S,
+    gate: Gate,
     requests: Requests,
 }
 
@@ -48,7 +60,7 @@ impl<S> Layer<S> for Around {
     type Service = Logged<S>;
 
     fn layer(&self, inner: S) -> Logged<S> {
-        Logged { inner, requests: self.requests.clone() }
+        Logged { inner, gate: self.gate.clone(), requests: self.requests.clone() }
     }
 }
 
@@ -73,7 +85,11 @@ where
             method: request.method().clone(),
             route: request.extensions().get::<MatchedPath>().cloned(),
         };
-        Box::pin(around(asked, self.inner.call(request), self.requests.clone()))
+        let answer = match self.gate.admit(&request) {
+            Ok(_) => Either::Left(self.inner.call(request)),
+            Err(error) => Either::Right(refuse(error, request)),
+        };
+        Box::pin(around(asked, answer, self.requests.clone()))
     }
 }
 
@@ -110,6 +126,14 @@ async fn around(
     requests.count(&method, route.as_ref(), done.status, done.took);
     response.headers_mut().insert(REQUEST_ID, id);
     Ok(response)
+}
+
+/// The answer to who is not let in. What the request still sends is taken in, within bounds, so that it is read.
+async fn refuse(error: Error, request: Request) -> Result<Response, Infallible> {
+    if !request.headers().contains_key(EXPECT) {
+        discard(request.into_body()).await;
+    }
+    Ok(Failure::from(error).into_response())
 }
 
 fn panicked(cause: &(dyn Any + Send)) -> Response {

@@ -3,6 +3,7 @@
 //! A handler extracts typed words, makes one call, and shapes the answer. What is called knows no HTTP.
 
 mod answer;
+mod authenticate;
 mod case;
 mod count;
 mod docs;
@@ -13,8 +14,10 @@ mod iceberg;
 mod ingest;
 mod log;
 mod manage;
+mod oauth;
 mod page;
 mod serve;
+mod tokens;
 mod warehouses;
 
 use std::sync::Arc;
@@ -34,12 +37,15 @@ use utoipa_axum::routes;
 pub use docs::document;
 pub use iceberg::config::ENDPOINTS;
 pub use serve::serve;
+pub use tokens::{MadeToken, TokenBody, TokenList, WantedToken};
 pub use warehouses::{Paths, Served, Warehouses};
 
+use crate::auth::{Access, Right};
 use crate::catalog::reports::Reports;
 use crate::error::{Error, Kind, Result, What};
 use crate::limits;
 use crate::names::RESERVED_PREFIXES;
+use authenticate::{Gate, Needs};
 use error::Failure;
 
 /// What handlers work with, behind one count: it is cloned several times for every request.
@@ -67,12 +73,16 @@ pub struct Parts {
     pub warehouses: Warehouses,
     /// The path under which everything is served, without a slash at the end; empty where there is none.
     pub base_path: String,
+    /// Who may call.
+    pub access: Access,
     /// Where metrics reports go.
     pub reports: Reports,
     /// Whether new work is welcome.
     pub readiness: Readiness,
     /// What `/metrics` shows.
     pub metrics: PrometheusHandle,
+    /// Whether `/metrics` needs a token too, where everything does.
+    pub metrics_auth: bool,
     /// Room for the bodies of `/v1`.
     pub bodies: Bodies,
 }
@@ -129,6 +139,7 @@ pub(crate) fn routes_and_document() -> (Router<Api>, Document) {
     OpenApiRouter::with_openapi(docs::Description::openapi())
         // The Iceberg REST protocol.
         .routes(routes!(config::get_config))
+        .routes(routes!(oauth::get_token))
         .routes(routes!(namespaces::list_namespaces, namespaces::create_namespace))
         .routes(routes!(namespaces::load_namespace, namespaces::namespace_exists, namespaces::drop_namespace))
         .routes(routes!(namespaces::update_properties))
@@ -150,6 +161,8 @@ pub(crate) fn routes_and_document() -> (Router<Api>, Document) {
         // Operations.
         .routes(routes!(manage::check))
         .routes(routes!(manage::put_function, manage::drop_function))
+        .routes(routes!(tokens::list_tokens, tokens::create_token))
+        .routes(routes!(tokens::revoke_token))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))
@@ -164,10 +177,14 @@ pub fn router(api: Api, cors_origins: &[String]) -> Result<Router> {
         .merge(docs::pages(&api.base_path))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
-        .with_state(api)
-        .layer(log::Around::default());
+        .with_state(api.clone())
+        .layer(log::Around::new(Gate::new(api.access.clone(), needed_for_metrics(&api))));
     // Without origins that are allowed the layer would only cost.
     if cors_origins.is_empty() { Ok(router) } else { Ok(router.layer(cors(cors_origins)?)) }
+}
+
+fn needed_for_metrics(api: &Api) -> Needs {
+    if api.metrics_auth { Needs::A(Right::Read) } else { Needs::Nothing }
 }
 
 async fn no_such_route(State(api): State<Api>, request: axum::extract::Request) -> Failure {

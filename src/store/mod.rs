@@ -17,6 +17,7 @@ pub mod reports;
 mod step;
 pub mod swap;
 pub mod tables;
+pub mod tokens;
 mod writer;
 
 use std::path::Path;

@@ -115,7 +115,9 @@ fn commits() {
         );
     }
     server.make_table("grow", 0);
-    let times: Vec<f64> = (1..=1_000).map(|id| server.append("grow", id)).collect();
+    (1..=1_000).for_each(|id| server.append("grow", id));
+    let times = server.commit_times("grow");
+    assert_eq!(times.len(), 1_000);
     let [early, late] = [&times[10..30], &times[980..]].map(|times| load::median(times.iter().copied()));
     let bytes = server.get("/v1/namespaces/ns/tables/grow").len();
     let write = 1.0 / process::raw_durable_writes(&server.dir(), bytes, 30);

@@ -7,6 +7,7 @@
     reason = "tests wait, read their environment, and fail loudly"
 )]
 
+mod auth;
 mod catalog;
 mod databases;
 #[cfg(feature = "failpoints")]

@@ -80,7 +80,11 @@ async fn what_is_advertised_is_described() {
     }
     let described = document["paths"].as_object().expect("paths").iter().filter(|(path, _)| path.starts_with("/v1/"));
     let count: usize = described.map(|(_, verbs)| verbs.as_object().expect("verbs").len()).sum();
-    assert_eq!(count, floeberg::http::ENDPOINTS.len() + 1, "every route of /v1 but /v1/config is advertised");
+    assert_eq!(
+        count,
+        floeberg::http::ENDPOINTS.len() + 2,
+        "every route of /v1 but config and oauth/tokens is advertised"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 pub struct Server {
     pub url: String,
     pub app_catalog: floeberg::catalog::Catalog,
+    pub access: floeberg::auth::Access,
     dir: Arc<TempDir>,
     allowed: Vec<String>,
     stop: Option<oneshot::Sender<()>>,
@@ -85,12 +86,12 @@ impl Server {
         let app = App::open(&config).await.expect("a server");
         let (stop, stopped) = oneshot::channel();
         let url = app.url();
-        let app_catalog = app.catalog().clone();
+        let (app_catalog, access) = (app.catalog().clone(), app.access().clone());
         let task = tokio::spawn(async move {
             app.run(async { drop(stopped.await) }).await.expect("runs to its end");
         });
         let client = reqwest::Client::new();
-        Self { url, app_catalog, dir, allowed, stop: Some(stop), task: Some(task), client }
+        Self { url, app_catalog, access, dir, allowed, stop: Some(stop), task: Some(task), client }
     }
 
     /// Stops the server and waits until everything is closed.

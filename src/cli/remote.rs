@@ -1,0 +1,57 @@
+//! A running server, asked over HTTP.
+
+use clap::Args;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, Method};
+
+use crate::config::Environment;
+use crate::error::{Error, Kind, Result};
+
+/// Which server, and who asks.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Remote {
+    /// Ask this running server; without it, the one that has the data directory open
+    #[arg(long)]
+    pub(super) url: Option<String>,
+    /// The token to ask with; `FLOEBERG_TOKEN` if absent
+    #[arg(long)]
+    token: Option<String>,
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) text: String,
+}
+
+impl Remote {
+    /// Sends a request; an answer that says no is one too.
+    pub(super) async fn send(&self, method: Method, base: &str, path: &str, body: Option<String>) -> Result<Answer> {
+        let url = format!("{}{path}", base.trim_end_matches('/'));
+        let unreachable =
+            |error: reqwest::Error| Error::new(Kind::Unavailable, format!("{url} does not answer")).because(error);
+        let client = Client::builder().timeout(std::time::Duration::from_secs(30)).build().map_err(unreachable)?;
+        let mut request = client.request(method, &url);
+        if let Some(token) = self.token.clone().or_else(|| Environment::of_process().token()) {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        }
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status().as_u16();
+        Ok(Answer { status, text: response.text().await.map_err(unreachable)? })
+    }
+
+    /// Sends a request and returns the body of its answer, if that is a yes.
+    pub(super) async fn ask(&self, method: Method, base: &str, path: &str, body: Option<String>) -> Result<String> {
+        let Answer { status, text } = self.send(method, base, path, body).await?;
+        if (200..300).contains(&status) {
+            return Ok(text);
+        }
+        let detail = serde_json::from_str::<serde_json::Value>(&text).ok();
+        let detail = detail.as_ref().and_then(|problem| problem["detail"].as_str()).unwrap_or(&text);
+        Err(Error::new(Kind::Unavailable, format!("{base} answers {status}: {detail}")))
+    }
+}
