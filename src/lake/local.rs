@@ -14,6 +14,7 @@ use bytes::Bytes;
 use rustix::fs::OFlags;
 use tokio::task::JoinHandle;
 
+use super::area::Area;
 use super::location::Location;
 use crate::error::{Error, Kind, Result, What};
 use crate::failpoint;
@@ -25,6 +26,7 @@ const DURABLE_MAX: usize = 100_000;
 #[derive(Debug)]
 pub(super) struct Local {
     root: PathBuf,
+    area: Area,
     /// The root without links, once it exists.
     real_root: OnceLock<PathBuf>,
     durable: Mutex<HashSet<PathBuf>>,
@@ -33,7 +35,12 @@ pub(super) struct Local {
 impl Local {
     /// The directory of a location; it need not exist yet.
     pub(super) fn new(area: &Location) -> Self {
-        Self { root: path_of(area), real_root: OnceLock::new(), durable: Mutex::new(HashSet::new()) }
+        Self {
+            root: path_of(area),
+            area: Area::new(path_of(area)),
+            real_root: OnceLock::new(),
+            durable: Mutex::new(HashSet::new()),
+        }
     }
 
     /// Creates a file that is not there yet. The file is durable then, its name when the task that is returned is done: two
@@ -42,18 +49,19 @@ impl Local {
         let path = path_of(location);
         let failed = |error: io::Error| io_error("created", location, error);
         let folder = path.parent().unwrap_or(Path::new("/")).to_path_buf();
-        self.check_links(&folder, location)?;
-        self.make_durable(&folder).map_err(failed)?;
-        let opened = open_new(&path).or_else(|error| {
-            if error.kind() != io::ErrorKind::NotFound {
-                return Err(error);
+        let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let known = lock(&self.durable).contains(&folder);
+        let at_once = if known { self.area.open(&path, create) } else { None };
+        let mut file = match at_once {
+            Some(opened) => opened.map_err(failed)?,
+            None => {
+                self.check_links(&folder, location)?;
+                // Also where we knew of the folder: somebody may have removed it.
+                self.forget(&folder);
+                self.make_durable(&folder).map_err(failed)?;
+                open_new(&path).map_err(failed)?
             }
-            // Somebody removed the folder since we knew of it.
-            self.forget(&folder);
-            self.make_durable(&folder)?;
-            open_new(&path)
-        });
-        let mut file = opened.map_err(failed)?;
+        };
         file.write_all(bytes).map_err(failed)?;
         failpoint::at("lake.written")?;
         let named = {
@@ -99,12 +107,15 @@ impl Local {
 
     fn open(&self, location: &Location) -> Result<File> {
         let path = path_of(location);
-        self.check_links(path.parent().unwrap_or(Path::new("/")), location)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK))
-            .open(&path)
-            .map_err(|error| io_error("read", location, error))?;
+        let opened = match self.area.open(&path, OFlags::RDONLY | OFlags::NONBLOCK) {
+            Some(opened) => opened,
+            None => {
+                self.check_links(path.parent().unwrap_or(Path::new("/")), location)?;
+                let flags = flags(OFlags::NOFOLLOW | OFlags::NONBLOCK);
+                OpenOptions::new().read(true).custom_flags(flags).open(&path)
+            }
+        };
+        let file = opened.map_err(|error| io_error("read", location, error))?;
         if !file.metadata().map_err(|error| io_error("read", location, error))?.is_file() {
             return Err(not_found(location));
         }

@@ -7,6 +7,7 @@
 //! Errors: [`Kind::Forbidden`] outside, [`Kind::NotFound`], [`Kind::AlreadyExists`], [`Kind::Unavailable`] when the store
 //! cannot do it now.
 
+mod area;
 mod local;
 pub mod location;
 mod remote;
