@@ -92,7 +92,7 @@ impl Catalog {
             .map(|(location, bytes)| async move { self.warehouse.create(&location, bytes, Company::Others).await })
             .buffer_unordered(limits::LAKE_CONCURRENCY)
             .collect::<Vec<Result<()>>>();
-        let metadata = self.write_metadata(&file.location, &file.text, Company::Others);
+        let metadata = self.write_metadata(&file.location, file.answer.text(), Company::Others);
         let (objects, metadata) = join(objects, metadata).await;
         objects.into_iter().chain([metadata]).collect()
     }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::future::{join_all, try_join_all};
 
 use super::change::{Change, Outcome, Trace};
+use super::loaded::Spliced;
 use super::metadata::TableMetadata;
 use super::metadata::snapshot::MetadataLogEntry;
 use super::place::Codec;
@@ -52,7 +53,7 @@ enum Next {
 pub(super) struct NewFile {
     pub(super) location: Arc<str>,
     pub(super) metadata: TableMetadata,
-    pub(super) text: Bytes,
+    pub(super) answer: Spliced,
     pub(super) doomed: Vec<String>,
 }
 
@@ -196,15 +197,17 @@ impl Catalog {
         let version = row.map_or(0, |row| row.version + 1);
         let folder = place::metadata_folder(&metadata);
         let codec = Codec::of(&metadata.properties, Codec::Plain);
-        let location = place::next_metadata_location(&folder, codec, previous, version).into();
-        let text = Bytes::from(metadata.to_json()?);
-        Ok(NewFile { location, metadata, text, doomed })
+        let location: Arc<str> = place::next_metadata_location(&folder, codec, previous, version).into();
+        // A commit adds a snapshot and an entry of the log, seldom more.
+        let likely = base.map_or(4_096, |base| base.text_bytes() + 4_096);
+        let answer = self.cache.splice(&location, &metadata, likely)?;
+        Ok(NewFile { location, metadata, answer, doomed })
     }
 
     async fn put_and_swap(&self, planned: &[Planned], now_ms: i64) -> Result<Verdict> {
         let files: Vec<&NewFile> = planned.iter().filter_map(Planned::file).collect();
         let company = if files.len() == 1 { Company::Alone } else { Company::Others };
-        let puts = files.iter().map(|file| self.write_metadata(&file.location, &file.text, company));
+        let puts = files.iter().map(|file| self.write_metadata(&file.location, file.answer.text(), company));
         // All are waited for, also when one fails: a put that is cut off may land after its file was cleaned up.
         join_all(puts).await.into_iter().collect::<Result<()>>()?;
         failpoint::at("commit.put")?;
@@ -212,11 +215,11 @@ impl Catalog {
     }
 
     /// Puts a metadata file, compressed if its name says so.
-    pub(super) async fn write_metadata(&self, location: &str, text: &Bytes, company: Company) -> Result<()> {
+    pub(super) async fn write_metadata(&self, location: &str, text: Bytes, company: Company) -> Result<()> {
         let bytes = match Codec::of_file(location) {
-            Codec::Plain => text.clone(),
+            Codec::Plain => text,
             Codec::Gzip => {
-                let gzipped = loaded::gzip(text);
+                let gzipped = loaded::gzip(&text);
                 gzipped.map_err(|error| Error::internal("Metadata cannot be compressed").because(error))?.into()
             }
         };
@@ -268,7 +271,7 @@ impl Catalog {
         if !file.doomed.is_empty() {
             self.garbage.notify_one();
         }
-        self.cache.put(&file.location, file.metadata, &file.text)
+        self.cache.put_spliced(&file.location, file.metadata, &file.answer)
     }
 
     /// The tables, if the whole is seen to have landed before: the client never heard of it. They change together, so the

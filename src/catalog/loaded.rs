@@ -7,6 +7,7 @@
 
 use std::io::Write;
 use std::num::NonZero;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -40,10 +41,6 @@ pub struct Body {
 }
 
 impl Body {
-    pub(super) fn new(plain: Vec<u8>) -> Self {
-        Self { plain: plain.into(), gzip: OnceLock::new() }
-    }
-
     /// The body as it is.
     pub fn plain(&self) -> Bytes {
         self.plain.clone()
@@ -83,14 +80,23 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Puts the answer together; `text` is the metadata's JSON.
-    fn new(metadata: TableMetadata, file: Option<(Arc<str>, Option<PathBuf>)>, text: &[u8], config: Arc<str>) -> Self {
+    /// Metadata and the answer that holds its text.
+    fn new(
+        metadata: TableMetadata,
+        file: Option<(Arc<str>, Option<PathBuf>)>,
+        answer: &Spliced,
+        config: Arc<str>,
+    ) -> Self {
         let (metadata_location, local) = file.map_or((None, None), |(location, local)| (Some(location), local));
-        let (body, metadata_end) = splice(metadata_location.as_deref(), text, &config);
         let hash = hash_of(&[metadata_location.as_deref().unwrap_or_default().as_bytes(), config.as_bytes()]);
         let etags = ["all", "refs"].map(|mode| format!("\"{hash:016x}-{mode}\""));
-        let (all, refs) = (Body::new(body), OnceLock::new());
+        let (all, metadata_end, refs) = (answer.body(), answer.metadata.end, OnceLock::new());
         Self { metadata, metadata_location, local, config, etags, all, metadata_end, refs }
+    }
+
+    /// Bytes of the metadata's text, about.
+    pub(super) fn text_bytes(&self) -> usize {
+        self.metadata_end
     }
 
     /// Whether the file is still where it was, as far as that can be seen without asking over a network: somebody may
@@ -114,11 +120,12 @@ impl Loaded {
 
     fn make_refs(&self) -> Body {
         let less = self.metadata.with_referenced_snapshots();
-        if less.snapshots.len() == self.metadata.snapshots.len() {
-            return Body::new(self.all.plain.to_vec());
+        let location = self.metadata_location.as_deref();
+        let written = Spliced::around(location, &self.config, 4_096, |body| less.write_json(body));
+        match written {
+            Ok(written) if less.snapshots.len() < self.metadata.snapshots.len() => written.body(),
+            _ => Body { plain: self.all.plain.clone(), gzip: OnceLock::new() },
         }
-        let text = less.to_json().unwrap_or_default();
-        Body::new(splice(self.metadata_location.as_deref(), &text, &self.config).0)
     }
 
     /// The entity tag of the body, quoted. It changes with the metadata file, with what is left out, and with what
@@ -139,21 +146,55 @@ impl Loaded {
 const LOCATION_KEY: &str = "\"metadata-location\":";
 const METADATA_KEY: &str = "\"metadata\":";
 
-pub(super) fn splice(location: Option<&str>, metadata: &[u8], config: &str) -> (Vec<u8>, usize) {
-    let mut body = Vec::with_capacity(metadata.len() + config.len() + 400);
-    body.push(b'{');
-    if let Some(location) = location {
-        body.extend_from_slice(LOCATION_KEY.as_bytes());
-        body.extend_from_slice(quoted(location).as_bytes());
-        body.push(b',');
+/// A whole answer, with the metadata's own text in the middle of it.
+#[derive(Debug, Clone)]
+pub(super) struct Spliced {
+    body: Bytes,
+    metadata: Range<usize>,
+}
+
+impl Spliced {
+    /// An answer around the text that `write` adds, which is likely to have so many bytes.
+    pub(super) fn around(
+        location: Option<&str>,
+        config: &str,
+        likely: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+    ) -> Result<Self> {
+        let mut body = Vec::with_capacity(likely + config.len() + 400);
+        body.push(b'{');
+        if let Some(location) = location {
+            body.extend_from_slice(LOCATION_KEY.as_bytes());
+            body.extend_from_slice(quoted(location).as_bytes());
+            body.push(b',');
+        }
+        body.extend_from_slice(METADATA_KEY.as_bytes());
+        let start = body.len();
+        write(&mut body)?;
+        let metadata = start..body.len();
+        body.extend_from_slice(b",\"config\":");
+        body.extend_from_slice(config.as_bytes());
+        body.push(b'}');
+        Ok(Self { body: body.into(), metadata })
     }
-    body.extend_from_slice(METADATA_KEY.as_bytes());
-    body.extend_from_slice(metadata);
-    let metadata_end = body.len();
-    body.extend_from_slice(b",\"config\":");
-    body.extend_from_slice(config.as_bytes());
-    body.push(b'}');
-    (body, metadata_end)
+
+    /// An answer around a text that is there.
+    pub(super) fn of(location: Option<&str>, config: &str, text: &[u8]) -> Result<Self> {
+        Self::around(location, config, text.len(), |body| {
+            body.extend_from_slice(text);
+            Ok(())
+        })
+    }
+
+    /// The metadata's own text.
+    pub(super) fn text(&self) -> Bytes {
+        self.body.slice(self.metadata.clone())
+    }
+
+    /// The whole answer.
+    pub(super) fn body(&self) -> Body {
+        Body { plain: self.body.clone(), gzip: OnceLock::new() }
+    }
 }
 
 fn quoted(text: &str) -> String {
@@ -189,18 +230,28 @@ impl MetadataCache {
         self.entries.get(location)
     }
 
+    /// What answers about a new file are made of: the metadata's text is written straight into its place.
+    pub(super) fn splice(&self, location: &str, metadata: &TableMetadata, likely: usize) -> Result<Spliced> {
+        Spliced::around(Some(location), &self.config, likely, |body| metadata.write_json(body))
+    }
+
     /// Keeps a file's metadata and its text.
-    pub(super) fn put(&self, location: &Arc<str>, metadata: TableMetadata, text: &[u8]) -> Arc<Loaded> {
+    pub(super) fn put(&self, location: &Arc<str>, metadata: TableMetadata, text: &[u8]) -> Result<Arc<Loaded>> {
+        Ok(self.put_spliced(location, metadata, &Spliced::of(Some(location), &self.config, text)?))
+    }
+
+    /// Keeps a file's metadata and the answer made of it.
+    pub(super) fn put_spliced(&self, location: &Arc<str>, metadata: TableMetadata, answer: &Spliced) -> Arc<Loaded> {
         let file = (Arc::clone(location), self.warehouse.local_path(location));
-        let loaded = Arc::new(Loaded::new(metadata, Some(file), text, Arc::clone(&self.config)));
+        let loaded = Arc::new(Loaded::new(metadata, Some(file), answer, Arc::clone(&self.config)));
         self.entries.insert(Arc::clone(location), Arc::clone(&loaded));
         loaded
     }
 
     /// A table that is only staged; it is not kept.
     pub(super) fn staged(&self, metadata: TableMetadata) -> Result<Arc<Loaded>> {
-        let text = metadata.to_json()?;
-        Ok(Arc::new(Loaded::new(metadata, None, &text, Arc::clone(&self.config))))
+        let answer = Spliced::around(None, &self.config, 4_096, |body| metadata.write_json(body))?;
+        Ok(Arc::new(Loaded::new(metadata, None, &answer, Arc::clone(&self.config))))
     }
 }
 

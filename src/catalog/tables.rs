@@ -63,7 +63,7 @@ impl Catalog {
         }
         let bytes = self.read_metadata(location).await?;
         let (metadata, text) = loaded::parse_file(location, &bytes)?;
-        Ok(self.cache.put(location, metadata, &text))
+        self.cache.put(location, metadata, &text)
     }
 
     /// The bytes of a metadata file.

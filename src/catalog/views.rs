@@ -6,13 +6,12 @@
 use std::num::NonZero;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use indexmap::IndexMap;
 use moka::sync::Cache;
 
 use super::change::Outcome;
 use super::change::view::{ViewChange, ViewUpdate};
-use super::loaded::{Body, hash_of, parse_file_of, splice};
+use super::loaded::{Body, Spliced, hash_of, parse_file_of};
 use super::metadata::schema::Schema;
 use super::metadata::view::{ViewMetadata, ViewVersion};
 use super::place::{Codec, metadata_folder_at, next_metadata_location};
@@ -24,6 +23,9 @@ use crate::limits;
 use crate::names::{TableName, Tabular};
 use crate::store::swap::{NewTable, PointedFile, Pointer, Refusal, Step, Verdict};
 use crate::store::tables::TableRow;
+
+/// What a client uses for a view whatever its own settings say.
+const CONFIG: &str = "{}";
 
 /// A view that is to be created.
 #[derive(Debug)]
@@ -49,10 +51,9 @@ pub struct LoadedView {
 }
 
 impl LoadedView {
-    fn new(metadata: ViewMetadata, location: &str, text: &[u8]) -> Self {
-        let (body, _) = splice(Some(location), text, "{}");
+    fn new(metadata: ViewMetadata, location: &str, answer: &Spliced) -> Self {
         let etag = format!("\"{:016x}-view\"", hash_of(&[location.as_bytes()]));
-        Self { metadata, body: Body::new(body), etag }
+        Self { metadata, body: answer.body(), etag }
     }
 
     /// The body of a `LoadViewResult`.
@@ -79,8 +80,8 @@ impl ViewCache {
         Self(Cache::builder().max_capacity(limits::VIEW_CACHE_BYTES / of).weigher(weight).build())
     }
 
-    fn put(&self, location: &Arc<str>, metadata: ViewMetadata, text: &[u8]) -> Arc<LoadedView> {
-        let loaded = Arc::new(LoadedView::new(metadata, location, text));
+    fn put(&self, location: &Arc<str>, metadata: ViewMetadata, answer: &Spliced) -> Arc<LoadedView> {
+        let loaded = Arc::new(LoadedView::new(metadata, location, answer));
         self.0.insert(Arc::clone(location), Arc::clone(&loaded));
         loaded
     }
@@ -90,7 +91,7 @@ impl ViewCache {
 struct NewFile {
     location: Arc<str>,
     metadata: ViewMetadata,
-    text: Bytes,
+    answer: Spliced,
 }
 
 impl NewFile {
@@ -98,9 +99,9 @@ impl NewFile {
         let folder = metadata_folder_at(&metadata.location, &metadata.properties);
         let codec = Codec::of(&metadata.properties, Codec::Gzip);
         let (previous, version) = row.map_or((None, 0), |row| (Some(&*row.metadata_location), row.version + 1));
-        let location = next_metadata_location(&folder, codec, previous, version).into();
-        let text = Bytes::from(metadata.to_json()?);
-        Ok(Self { location, metadata, text })
+        let location: Arc<str> = next_metadata_location(&folder, codec, previous, version).into();
+        let answer = Spliced::of(Some(&location), CONFIG, &metadata.to_json()?)?;
+        Ok(Self { location, metadata, answer })
     }
 }
 
@@ -117,7 +118,7 @@ impl Catalog {
         }
         let bytes = self.read_metadata(location).await?;
         let (metadata, text) = parse_file_of(Tabular::View, location, &bytes, ViewMetadata::parse)?;
-        Ok(self.views.put(location, metadata, &text))
+        Ok(self.views.put(location, metadata, &Spliced::of(Some(location), CONFIG, &text)?))
     }
 
     /// Creates a view.
@@ -196,11 +197,11 @@ impl Catalog {
     /// Puts a view's new file and points at it; an inner error is a swap that was refused.
     async fn put_view(&self, file: NewFile, step: Step) -> Result<Result<Arc<LoadedView>, Refusal>> {
         let verdict = async {
-            self.write_metadata(&file.location, &file.text, Company::Alone).await?;
+            self.write_metadata(&file.location, file.answer.text(), Company::Alone).await?;
             self.swap_one(step).await
         };
         match self.cleaned_up(verdict.await, || vec![file.location.to_string()]).await? {
-            Verdict::Applied(_) => Ok(Ok(self.views.put(&file.location, file.metadata, &file.text))),
+            Verdict::Applied(_) => Ok(Ok(self.views.put(&file.location, file.metadata, &file.answer))),
             Verdict::Refused(refusal) => {
                 self.abandon(&[file.location.to_string()]).await;
                 Ok(Err(refusal))

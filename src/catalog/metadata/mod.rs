@@ -95,7 +95,15 @@ impl TableMetadata {
 
     /// Writes the metadata file's text, compact.
     pub fn to_json(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec(self).map_err(|error| Error::internal("Table metadata cannot be written").because(error))
+        let mut text = Vec::new();
+        self.write_json(&mut text)?;
+        Ok(text)
+    }
+
+    /// Adds the metadata file's text, compact, to others.
+    pub fn write_json(&self, text: &mut Vec<u8>) -> Result<()> {
+        serde_json::to_writer(text, self)
+            .map_err(|error| Error::internal("Table metadata cannot be written").because(error))
     }
 
     /// The schema with this id.
