@@ -32,7 +32,7 @@ cargo build --quiet --release --locked
 binary="$CARGO_TARGET_DIR/release/floeberg"
 
 step "Iceberg's REST compatibility kit"
-scripts/rck.sh "$binary" "$cache/rck"
+scripts/rck.sh "$binary" "$cache/rck" "$form"
 
 step "Real clients"
 scripts/e2e.sh "$binary" "$cache/e2e" "$form"

@@ -6,7 +6,8 @@ use axum::extract::State;
 use axum::response::Redirect;
 use axum::routing::get;
 use utoipa::OpenApi;
-use utoipa::openapi::{OpenApi as Document, Server};
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, ResponseBuilder, Server};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::Api;
@@ -33,8 +34,49 @@ pub(super) struct Description;
 
 /// The document that describes every route.
 pub fn document() -> Document {
-    super::routes_and_document().1
+    let mut document = super::routes_and_document().1;
+    for (path, item) in &mut document.paths.paths {
+        let operations = [&mut item.get, &mut item.head, &mut item.post, &mut item.put, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            add_common(path, operation);
+        }
+    }
+    document
 }
+
+/// What any request under a path may be answered, beside what its route says itself.
+fn add_common(path: &str, operation: &mut Operation) {
+    let (common, body): (&[(&str, &str)], _) = match path.split('/').nth(1) {
+        Some("v1") if path == "/v1/oauth/tokens" => (&[("5XX", FAULT)], "OAuthError"),
+        Some("v1") => (COMMON, "IcebergErrorResponse"),
+        Some("ingest" | "manage") => (&COMMON[1..3], "Problem"),
+        _ => return,
+    };
+    // Only of a commit can a proxy lose the outcome.
+    let commits = operation.responses.responses.contains_key("500");
+    for (status, description) in common.iter().filter(|(status, _)| commits || !matches!(*status, "502" | "504")) {
+        let schema = Some(Ref::from_schema_name(body));
+        let content = ContentBuilder::new().schema(schema).build();
+        let media = if body == "Problem" { "application/problem+json" } else { "application/json" };
+        let response = ResponseBuilder::new().description(*description).content(media, content).build();
+        operation.responses.responses.entry((*status).to_owned()).or_insert_with(|| response.into());
+    }
+}
+
+const FAULT: &str = "A fault of the server; its log says more under the answer's x-request-id";
+
+/// Statuses of the REST specification that need no word at each route.
+const COMMON: &[(&str, &str)] = &[
+    ("400", "Malformed request"),
+    ("401", "No valid token"),
+    ("403", "The token may not do this"),
+    ("406", "Never answered: what stands here is supported"),
+    ("419", "Never answered: 401 says that a token has ended"),
+    ("502", "From a proxy: the outcome is not known"),
+    ("503", "Certainly not done; try again after Retry-After"),
+    ("504", "From a proxy: the outcome is not known"),
+    ("5XX", FAULT),
+];
 
 /// The document of a server whose routes are under a path.
 fn document_under(base_path: &str) -> Document {

@@ -16,7 +16,7 @@ def traced(tmp_path):
     """A floeberg under strace, and how to stop it."""
     port = free_ports(1)[0]
     trace = tmp_path / "trace"
-    command = ["strace", "-f", "-y", "-qq", "-e", "trace=openat,mkdir,fsync,fdatasync", "-o", trace]
+    command = ["strace", "-f", "-y", "-qq", "-e", "trace=openat,openat2,mkdir,fsync,fdatasync", "-o", trace]
     process = Process([*command, BINARY, "serve", "--listen", f"127.0.0.1:{port}"], tmp_path / "log", cwd=tmp_path)
     process.wait_for("floeberg", lambda: answers(f"http://127.0.0.1:{port}/health/ready"))
     return process, f"http://127.0.0.1:{port}", trace
@@ -37,6 +37,9 @@ def events(trace):
         if match := re.match(r'openat\(.*?"([^"]+)", ([A-Z_|]+)', rest):
             if "O_CREAT" in match[2]:
                 found.append(("create", match[1]))
+        elif match := re.match(r'openat2\(\d+<([^>]+)>, "([^"]+)", \{flags=([A-Z_|]+)', rest):
+            if "O_CREAT" in match[3]:
+                found.append(("create", f"{match[1]}/{match[2]}"))
         elif match := re.match(r'mkdir\("([^"]+)"', rest):
             found.append(("mkdir", match[1]))
         elif match := re.match(r"f(?:data)?sync\(\d+<([^>]+)>", rest):

@@ -17,5 +17,6 @@ mod kit;
 mod operations;
 mod oracle;
 mod packaging;
+mod specification;
 mod tidy;
 mod warehouses;

@@ -24,6 +24,7 @@ use crate::limits;
     responses(
         (status = 204, description = "Taken"),
         (status = 400, description = "Not a report", body = IcebergErrorResponse),
+        (status = 404, description = "Never answered: a report of a table that is not there is counted", body = IcebergErrorResponse),
     ),
 )]
 pub(crate) async fn report_metrics(
