@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use crate::auth::Access;
 use crate::catalog::Catalog;
+use crate::catalog::once::Keys;
 use crate::catalog::reports::Reports;
 use crate::clock::{self, Clock};
 use crate::config::Config;
@@ -121,13 +122,14 @@ pub async fn open_store(config: &Config, clock: &Clock) -> Result<Store> {
 pub async fn open_catalogs(config: &Config, clock: &Clock) -> Result<Vec<Catalog>> {
     let store = open_store(config, clock).await?;
     let of = u64::try_from(config.warehouses.len()).ok().and_then(NonZero::new).unwrap_or(NonZero::<u64>::MIN);
+    let keys = Keys::open(&store, config.keys).await?;
     let mut catalogs = Vec::with_capacity(config.warehouses.len());
     for settings in &config.warehouses {
         let warehouse = Warehouse::open(settings)?;
         if warehouse.is_local() {
             warehouse.create_folder(&settings.url).await?;
         }
-        catalogs.push(Catalog::new(store.clone(), warehouse, clock.clone(), of));
+        catalogs.push(Catalog::new(store.clone(), warehouse, clock.clone(), keys.clone(), of));
     }
     Ok(catalogs)
 }

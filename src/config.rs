@@ -8,18 +8,17 @@ mod keys;
 mod sources;
 mod warehouses;
 
-#[cfg(test)]
-mod tests;
-
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::auth::Mode;
+use crate::catalog::once::KeySettings;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::ingest::IngestSettings;
 use crate::lake::WarehouseSettings;
+use crate::limits;
 use sources::Settings;
 pub use sources::{Environment, Flags};
 
@@ -47,6 +46,8 @@ pub struct Config {
     pub auth: Mode,
     /// Whether `/metrics` needs a token too, where everything does.
     pub metrics_auth: bool,
+    /// What bounds idempotency keys.
+    pub keys: KeySettings,
     /// What bounds ingest.
     pub ingest: IngestSettings,
     /// How long requests under way may take when the server stops.
@@ -95,6 +96,7 @@ impl Config {
                 other => return Err(Error::illegal(format!("auth = {other:?} is neither none nor token"))),
             },
             metrics_auth: settings.flag("metrics-auth").unwrap_or(true),
+            keys: keys(settings)?,
             ingest: ingest(settings)?,
             shutdown_timeout: parse_duration("shutdown-timeout", &text("shutdown-timeout", "25s"))?,
             cors_origins: settings.list("cors-origins"),
@@ -106,6 +108,18 @@ impl Config {
             },
         })
     }
+}
+
+fn keys(settings: &Settings) -> Result<KeySettings> {
+    let text = settings.text("idempotency.lifetime").unwrap_or("30m");
+    let lifetime = parse_duration("idempotency.lifetime", text)?;
+    if lifetime < Duration::from_secs(1) || lifetime > Duration::from_secs(30 * 86_400) {
+        return Err(Error::illegal(format!("idempotency.lifetime = {text:?} must be between 1s and 720h")));
+    }
+    let most = settings.number("idempotency.keys").map_or(Ok(limits::KEYS_MAX), i64::try_from);
+    let most = most.ok().filter(|most| *most > 0);
+    let most = most.ok_or_else(|| Error::illegal("idempotency.keys must be a whole number of at least 1"))?;
+    Ok(KeySettings { lifetime, most })
 }
 
 fn ingest(settings: &Settings) -> Result<IngestSettings> {
@@ -176,3 +190,6 @@ fn parse_duration(key: &str, text: &str) -> Result<Duration> {
     let bad = || Error::illegal(format!("{key} = {text:?} is not a time, such as 25s, 500ms or 2m"));
     clock::duration_of(text).ok_or_else(bad)
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,15 @@ pub const SWAPS_PER_TRANSACTION_MAX: usize = 256;
 /// Bytes of metadata, raw and parsed together, kept in memory.
 pub const METADATA_CACHE_BYTES: u64 = 256 << 20;
 
+/// Idempotency keys that are kept unless the configuration says otherwise: about 1 GB of database.
+pub const KEYS_MAX: i64 = 2_000_000;
+
+/// Expired idempotency keys that go in one transaction.
+pub const KEYS_DROPPED_AT_ONCE: i64 = 1_000;
+
+/// Milliseconds between two looks for expired idempotency keys.
+pub const KEYS_INTERVAL_MS: u64 = 30_000;
+
 /// Tokens of those who may call; all of them are in memory.
 pub const TOKENS_MAX: usize = 10_000;
 

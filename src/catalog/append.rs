@@ -102,7 +102,7 @@ impl Catalog {
         let to = self.pointer_to(&file.metadata, &file.location);
         let doomed = file.doomed.iter().chain(leftover).cloned().collect();
         let warehouse = self.warehouse.name().clone();
-        let swap = Swap { warehouse, steps: vec![Step::Replace { from: row, to }], doomed, now_ms };
+        let swap = Swap { warehouse, steps: vec![Step::Replace { from: row, to }], doomed, now_ms, key: None };
         match self.store.swap(swap).await? {
             Verdict::Applied(_) => Ok(true),
             Verdict::Refused(crate::store::swap::Refusal::Moved(_)) => Ok(false),

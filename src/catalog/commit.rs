@@ -211,7 +211,11 @@ impl Catalog {
         // All are waited for, also when one fails: a put that is cut off may land after its file was cleaned up.
         join_all(puts).await.into_iter().collect::<Result<()>>()?;
         failpoint::at("commit.put")?;
-        self.store.swap(self.swap_of(planned, now_ms)).await
+        let verdict = self.store.swap(self.swap_of(planned, now_ms)?).await?;
+        if let Verdict::Applied(_) = verdict {
+            self.kept();
+        }
+        Ok(verdict)
     }
 
     /// Puts a metadata file, compressed if its name says so.
@@ -226,10 +230,12 @@ impl Catalog {
         self.warehouse.create(location, bytes, company).await
     }
 
-    fn swap_of(&self, planned: &[Planned], now_ms: i64) -> Swap {
-        let steps = planned.iter().filter_map(|one| one.file().map(|file| self.step_of(one, file))).collect();
+    fn swap_of(&self, planned: &[Planned], now_ms: i64) -> Result<Swap> {
+        let steps: Vec<Step> =
+            planned.iter().filter_map(|one| one.file().map(|file| self.step_of(one, file))).collect();
         let doomed = planned.iter().filter_map(Planned::file).flat_map(|file| file.doomed.clone()).collect();
-        Swap { warehouse: self.warehouse.name().clone(), steps, doomed, now_ms }
+        let key = self.key_of(&steps)?;
+        Ok(Swap { warehouse: self.warehouse.name().clone(), steps, doomed, now_ms, key })
     }
 
     fn step_of(&self, planned: &Planned, file: &NewFile) -> Step {

@@ -131,7 +131,13 @@ impl Catalog {
 
     pub(super) async fn swap_one(&self, step: Step) -> Result<Verdict> {
         let (warehouse, now_ms) = (self.warehouse.name().clone(), self.clock.now_ms());
-        self.store.swap(Swap { warehouse, steps: vec![step], doomed: Vec::new(), now_ms }).await
+        let steps = vec![step];
+        let key = self.key_of(&steps)?;
+        let verdict = self.store.swap(Swap { warehouse, steps, doomed: Vec::new(), now_ms, key }).await?;
+        if let Verdict::Applied(_) = verdict {
+            self.kept();
+        }
+        Ok(verdict)
     }
 
     /// Registers a metadata file that is already there; the file is read, checked, and left as it is.

@@ -25,6 +25,7 @@ mod lifecycle;
 pub mod loaded;
 pub mod metadata;
 mod namespaces;
+pub mod once;
 pub mod place;
 pub mod properties;
 pub mod reports;
@@ -56,6 +57,7 @@ pub use namespaces::{PropertyChanges, PropertyRemovals};
 
 use courtesy::Courtesy;
 use loaded::MetadataCache;
+use once::{Keys, UnderWay};
 use sequencer::Sequencer;
 use views::ViewCache;
 
@@ -73,14 +75,30 @@ pub struct Catalog {
     /// Read while a file that was there before becomes a table's; written while single files are deleted.
     registering: Arc<RwLock<()>>,
     works: TaskTracker,
+    keys: Keys,
+    /// The key that what this handle does is done under.
+    key: Option<Arc<UnderWay>>,
 }
 
 impl Catalog {
     /// The catalog of a warehouse, one of `of` that share the memory for metadata.
-    pub fn new(store: Store, warehouse: Warehouse, clock: Clock, of: NonZero<u64>) -> Self {
+    pub fn new(store: Store, warehouse: Warehouse, clock: Clock, keys: Keys, of: NonZero<u64>) -> Self {
         let (cache, views) = (MetadataCache::new(warehouse.clone(), of), ViewCache::new(of));
         let (sequencer, courtesy, garbage, registering, works) = Default::default();
-        Self { store, warehouse, clock, cache, views, sequencer, courtesy, garbage, registering, works }
+        Self {
+            store,
+            warehouse,
+            clock,
+            cache,
+            views,
+            sequencer,
+            courtesy,
+            garbage,
+            registering,
+            works,
+            keys,
+            key: None,
+        }
     }
 
     /// The warehouse.

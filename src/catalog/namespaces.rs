@@ -1,6 +1,7 @@
 //! Namespaces: create, load, list, drop, and their properties.
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
 use super::Catalog;
 use super::place::LOCATION_PROPERTY;
@@ -18,7 +19,7 @@ pub struct PropertyChanges {
 }
 
 /// What became of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PropertyRemovals {
     /// Keys that were set.
     pub updated: Vec<String>,
@@ -28,11 +29,26 @@ pub struct PropertyRemovals {
     pub missing: Vec<String>,
 }
 
+impl PropertyRemovals {
+    /// As text that is kept.
+    pub fn to_text(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| Error::internal("Properties cannot be written").because(error))
+    }
+
+    /// From such a text.
+    pub fn from_text(text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|error| Error::internal("A kept answer is damaged").because(error))
+    }
+}
+
 impl Catalog {
     /// Creates a namespace whose parent exists.
     pub async fn create_namespace(&self, namespace: &Namespace, properties: &Properties) -> Result<()> {
         self.check_namespace_location(properties)?;
-        self.store.create_namespace(self.warehouse.name(), namespace, properties).await
+        let key = self.key_with(String::new())?;
+        self.store.create_namespace(self.warehouse.name(), namespace, properties, key.as_ref()).await?;
+        self.kept();
+        Ok(())
     }
 
     /// The namespace's properties; a `location` is always among them.
@@ -83,7 +99,10 @@ impl Catalog {
 
     /// Drops an empty namespace.
     pub async fn drop_namespace(&self, namespace: &Namespace) -> Result<()> {
-        self.store.drop_namespace(self.warehouse.name(), namespace).await
+        let key = self.key_with(String::new())?;
+        self.store.drop_namespace(self.warehouse.name(), namespace, key.as_ref()).await?;
+        self.kept();
+        Ok(())
     }
 
     /// Changes a namespace's properties, all or nothing.
@@ -95,8 +114,14 @@ impl Catalog {
             ));
         }
         self.check_namespace_location(&changes.updates)?;
-        let apply = |properties: &mut Properties| apply(properties, changes);
-        self.store.change_namespace_properties(self.warehouse.name(), namespace, apply).await
+        let apply = |properties: &mut Properties| {
+            let done = apply(properties, changes);
+            let key = self.key_with(done.to_text()?)?;
+            Ok((done, key))
+        };
+        let done = self.store.change_namespace_properties(self.warehouse.name(), namespace, apply).await?;
+        self.kept();
+        Ok(done)
     }
 
     fn check_namespace_location(&self, properties: &Properties) -> Result<()> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::metadata::TableMetadata;
 use super::{Catalog, Loaded, loaded};
 use crate::error::{Error, Kind, Result, What};
 use crate::limits;
@@ -64,6 +65,29 @@ impl Catalog {
         let bytes = self.read_metadata(location).await?;
         let (metadata, text) = loaded::parse_file(location, &bytes)?;
         self.cache.put(location, metadata, &text)
+    }
+
+    /// The text that a table's answer is made of again: its metadata file, or, where it is only staged, its metadata.
+    pub fn text_of(loaded: &Loaded) -> Result<String> {
+        match &loaded.metadata_location {
+            Some(location) => Ok(location.to_string()),
+            None => {
+                let text = loaded.metadata.to_json()?;
+                String::from_utf8(text).map_err(|error| Error::internal("Metadata is not text").because(error))
+            }
+        }
+    }
+
+    /// The table that such a text stands for. A metadata file that has gone since was replaced by later ones: then the table
+    /// is answered as it is now.
+    pub async fn table_of_text(&self, name: &TableName, text: &str) -> Result<Arc<Loaded>> {
+        if text.starts_with('{') {
+            return self.cache.staged(TableMetadata::parse(text)?);
+        }
+        match self.load_file(&text.into()).await {
+            Err(error) if error.is_not_found() => self.load_table(name).await,
+            loaded => loaded,
+        }
     }
 
     /// The bytes of a metadata file.

@@ -45,15 +45,17 @@ pub struct NewView {
 /// A view's metadata and everything that is answered from it.
 #[derive(Debug)]
 pub struct LoadedView {
+    /// The file it is from.
+    pub metadata_location: Arc<str>,
     metadata: ViewMetadata,
     body: Body,
     etag: String,
 }
 
 impl LoadedView {
-    fn new(metadata: ViewMetadata, location: &str, answer: &Spliced) -> Self {
+    fn new(metadata: ViewMetadata, location: &Arc<str>, answer: &Spliced) -> Self {
         let etag = format!("\"{:016x}-view\"", hash_of(&[location.as_bytes()]));
-        Self { metadata, body: answer.body(), etag }
+        Self { metadata_location: Arc::clone(location), metadata, body: answer.body(), etag }
     }
 
     /// The body of a `LoadViewResult`.
@@ -110,6 +112,14 @@ impl Catalog {
     pub async fn load_view(&self, name: &TableName) -> Result<Arc<LoadedView>> {
         let row = self.find_of(Tabular::View, name).await?;
         self.load_view_file(&row.metadata_location).await
+    }
+
+    /// The view as its metadata file says that it was; as it is now where that has gone since.
+    pub async fn view_of_text(&self, name: &TableName, text: &str) -> Result<Arc<LoadedView>> {
+        match self.load_view_file(&text.into()).await {
+            Err(error) if error.is_not_found() => self.load_view(name).await,
+            loaded => loaded,
+        }
     }
 
     async fn load_view_file(&self, location: &Arc<str>) -> Result<Arc<LoadedView>> {

@@ -22,6 +22,8 @@ pub(super) const KEYS: &[(&str, Shape)] = &[
     ("metrics-auth", Shape::Flag),
     ("shutdown-timeout", Shape::Text),
     ("cors-origins", Shape::List),
+    ("idempotency.lifetime", Shape::Text),
+    ("idempotency.keys", Shape::Number),
     ("ingest.memory", Shape::Text),
     ("ingest.body", Shape::Text),
     ("ingest.body-decoded", Shape::Text),

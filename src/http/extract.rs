@@ -221,11 +221,16 @@ impl<T: DeserializeOwned> FromRequest<Api> for JsonBody<T> {
     async fn from_request(request: Request, api: &Api) -> Result<Self, Failure> {
         // Room is taken as the body comes, and given back when what it says is known.
         let mut room = Room::of(&api.bodies);
-        let bytes = read_body(request, limits::CATALOG_BODY_BYTES_MAX, &mut room).await?;
-        let value = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::malformed(format!("Malformed request body: {error}")))?;
-        Ok(Self(value))
+        Ok(Self(read_json(request, &mut room).await?.1))
     }
+}
+
+/// A body of the catalog: its bytes, and what they say.
+pub(super) async fn read_json<T: DeserializeOwned>(request: Request, room: &mut Room<'_>) -> Result<(Bytes, T)> {
+    let bytes = read_body(request, limits::CATALOG_BODY_BYTES_MAX, room).await?;
+    let value =
+        serde_json::from_slice(&bytes).map_err(|error| Error::malformed(format!("Malformed request body: {error}")))?;
+    Ok((bytes, value))
 }
 
 /// The room that one body takes among others, as far as it is bounded.
@@ -236,7 +241,8 @@ pub(super) struct Room<'a> {
 }
 
 impl<'a> Room<'a> {
-    fn of(bodies: &'a Bodies) -> Self {
+    /// Room in what there is for all bodies.
+    pub(super) fn of(bodies: &'a Bodies) -> Self {
         Self { bodies: Some(bodies), held: None }
     }
 

@@ -77,7 +77,7 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let asked = Asked {
             id: request_id(&request),
             grammar: Grammar::of(request.uri().path()),
@@ -86,7 +86,12 @@ where
             route: request.extensions().get::<MatchedPath>().cloned(),
         };
         let answer = match self.gate.admit(&request) {
-            Ok(_) => Either::Left(self.inner.call(request)),
+            Ok(token) => {
+                if let Some(token) = token {
+                    request.extensions_mut().insert(token);
+                }
+                Either::Left(self.inner.call(request))
+            }
             Err(error) => Either::Right(refuse(error, request)),
         };
         Box::pin(around(asked, answer, self.requests.clone()))

@@ -12,6 +12,7 @@ mod extract;
 mod health;
 mod iceberg;
 mod ingest;
+mod keyed;
 mod log;
 mod manage;
 mod oauth;

@@ -108,9 +108,13 @@ impl FromRequestParts<Api> for Here {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Failure> {
-        let at = parts.extensions.get::<Prefix>().map_or(0, |prefix| prefix.0);
-        Ok(Self { api: api.clone(), at })
+        Ok(Self { api: api.clone(), at: place_of(parts) })
     }
+}
+
+/// The place of the warehouse that a request under `/v1` is for.
+pub(super) fn place_of(parts: &Parts) -> usize {
+    parts.extensions.get::<Prefix>().map_or(0, |prefix| prefix.0)
 }
 
 /// The place of the warehouse that a path named.

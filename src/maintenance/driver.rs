@@ -25,7 +25,9 @@ impl Driver {
         let stopping = CancellationToken::new();
         let catalogs: Arc<[Catalog]> = catalogs.into();
         let run = |own| tokio::spawn(run(own, Arc::clone(&catalogs), stopping.clone()));
-        Self { tasks: (0..catalogs.len()).map(run).collect(), stopping }
+        let mut tasks: Vec<JoinHandle<()>> = (0..catalogs.len()).map(run).collect();
+        tasks.extend(catalogs.first().map(|first| tokio::spawn(drop_keys(first.clone(), stopping.clone()))));
+        Self { tasks, stopping }
     }
 
     /// Stops; a purge under way ends at its next manifest, and goes on at the next start.
@@ -47,6 +49,22 @@ async fn run(own: usize, catalogs: Arc<[Catalog]>, stopping: CancellationToken) 
             () = stopping.cancelled() => {}
             () = catalogs[own].garbage() => {}
             () = clock::sleep(Duration::from_millis(limits::GC_INTERVAL_MS)) => {}
+        }
+    }
+}
+
+/// Idempotency keys that have expired go now and then.
+async fn drop_keys(catalog: Catalog, stopping: CancellationToken) {
+    while !stopping.is_cancelled() {
+        if let Err(error) = catalog.keys().drop_expired(catalog.store()).await {
+            tracing::warn!(
+                error = error.chain(),
+                "expired idempotency keys could not be removed; it will be tried again"
+            );
+        }
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = clock::sleep(Duration::from_millis(limits::KEYS_INTERVAL_MS)) => {}
         }
     }
 }

@@ -10,6 +10,7 @@
 
 pub mod functions;
 pub mod gc;
+pub mod keys;
 mod moves;
 pub mod namespaces;
 mod pointers;

@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
+use super::keys::{self, KeyRow};
 use super::{Store, column, functions, unavailable};
 use crate::error::{Error, Kind, Result, What};
 use crate::names::{Namespace, WarehouseName};
@@ -18,6 +19,7 @@ impl Store {
         warehouse: &WarehouseName,
         namespace: &Namespace,
         properties: &Properties,
+        key: Option<&KeyRow>,
     ) -> Result<()> {
         let mut transaction = self.write().await?;
         if let Some(parent) = namespace.parent()
@@ -45,6 +47,7 @@ impl Store {
                 format!("Namespace already exists: {namespace}"),
             ));
         }
+        keep(&mut transaction, key).await?;
         transaction.commit().await
     }
 
@@ -65,7 +68,7 @@ impl Store {
         &self,
         warehouse: &WarehouseName,
         namespace: &Namespace,
-        change: impl FnOnce(&mut Properties) -> T,
+        change: impl FnOnce(&mut Properties) -> Result<(T, Option<KeyRow>)>,
     ) -> Result<T> {
         let mut transaction = self.write().await?;
         let row = sqlx::query("select properties from namespace where warehouse = $1 and path = $2")
@@ -75,7 +78,7 @@ impl Store {
             .await
             .map_err(unavailable)?;
         let mut properties = from_row(&row.ok_or_else(|| no_such_namespace(namespace))?)?;
-        let made = change(&mut properties);
+        let (made, key) = change(&mut properties)?;
         sqlx::query("update namespace set properties = $3 where warehouse = $1 and path = $2")
             .bind(warehouse.as_str())
             .bind(namespace.path())
@@ -83,12 +86,18 @@ impl Store {
             .execute(&mut *transaction)
             .await
             .map_err(unavailable)?;
+        keep(&mut transaction, key.as_ref()).await?;
         transaction.commit().await?;
         Ok(made)
     }
 
     /// Removes an empty namespace.
-    pub async fn drop_namespace(&self, warehouse: &WarehouseName, namespace: &Namespace) -> Result<()> {
+    pub async fn drop_namespace(
+        &self,
+        warehouse: &WarehouseName,
+        namespace: &Namespace,
+        key: Option<&KeyRow>,
+    ) -> Result<()> {
         let mut transaction = self.write().await?;
         if !exists(&mut transaction, warehouse, namespace).await? {
             return Err(no_such_namespace(namespace));
@@ -118,6 +127,7 @@ impl Store {
             .execute(&mut *transaction)
             .await
             .map_err(unavailable)?;
+        keep(&mut transaction, key).await?;
         transaction.commit().await
     }
 
@@ -145,6 +155,14 @@ impl Store {
         .await
         .map_err(unavailable)?;
         rows.iter().map(|row| Namespace::from_path(column(row, "path")?)).collect()
+    }
+}
+
+/// Keeps the key that a change was done under, if it was under one.
+async fn keep(transaction: &mut AnyConnection, key: Option<&KeyRow>) -> Result<()> {
+    match key {
+        Some(key) => keys::insert(transaction, key).await,
+        None => Ok(()),
     }
 }
 

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Mutex as Turn, oneshot};
 
+use super::keys::KeyRow;
 use super::pointers::Pointers;
 use super::tables::TableRow;
 use super::writer::Writer;
@@ -34,6 +35,8 @@ pub struct Swap {
     pub doomed: Vec<String>,
     /// The time it happens at.
     pub now_ms: i64,
+    /// The key that it is done under, kept if it is applied.
+    pub key: Option<KeyRow>,
 }
 
 /// One change of a pointer.

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sqlx::{AnyConnection, Connection};
 
 use super::gc::{self, Doomed};
+use super::keys;
 use super::moves::{self, Move};
 use super::pointers::{Key, Pointers};
 use super::swap::{Queued, Step, Swap, Verdict};
@@ -124,7 +125,9 @@ impl Drop for UnderWay<'_> {
 async fn apply_together(connection: &mut AnyConnection, group: &[Queued]) -> Result<Vec<Verdict>> {
     failpoint::at("swap.begin")?;
     let verdicts = match Move::all(group.iter().map(|(swap, _)| swap)) {
-        Some(moves) if group.iter().all(|(swap, _)| swap.doomed.is_empty()) => move_at_once(connection, &moves).await?,
+        Some(moves) if group.iter().all(|(swap, _)| swap.doomed.is_empty() && swap.key.is_none()) => {
+            move_at_once(connection, &moves).await?
+        }
         moves => apply_in_transaction(connection, group, moves.as_deref()).await?,
     };
     // From here on a failure is an answer that was lost.
@@ -161,7 +164,11 @@ async fn apply_in_transaction(
         return Ok(verdicts);
     }
     let applied = group.iter().zip(&verdicts).filter(|(_, verdict)| matches!(verdict, Verdict::Applied(_)));
-    gc::enqueue_files(&mut transaction, applied.flat_map(|((swap, _), _)| doomed(swap))).await?;
+    let applied = applied.map(|((swap, _), _)| swap);
+    gc::enqueue_files(&mut transaction, applied.clone().flat_map(doomed)).await?;
+    for key in applied.filter_map(|swap| swap.key.as_ref()) {
+        keys::insert(&mut transaction, key).await?;
+    }
     failpoint::at("swap.applied")?;
     transaction.commit().await.map_err(commit_failed)?;
     Ok(verdicts)

@@ -45,7 +45,7 @@ async fn old_databases_open() {
         assert_eq!((row.version, &*row.location), (2, "file:///lake/ns/t"));
         assert_eq!(store.count_reports(&row.id).await.expect("counted"), 1);
         let fresh = Namespace::new(&["fresh"]).expect("valid");
-        store.create_namespace(&warehouse, &fresh, &Default::default()).await.expect("it can be written");
+        store.create_namespace(&warehouse, &fresh, &Default::default(), None).await.expect("it can be written");
         store.close().await;
     }
 }

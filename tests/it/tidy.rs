@@ -24,7 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("ingest", &["catalog", "store", "lake", "snapshot"]),
     ("maintenance", &["catalog", "store", "lake", "snapshot"]),
     ("http", &["ingest", "maintenance", "catalog", "auth", "store", "lake", "snapshot"]),
-    ("config", &["auth", "ingest", "lake"]),
+    ("config", &["auth", "catalog", "ingest", "lake"]),
     ("telemetry", &["config"]),
     ("app", &["http", "ingest", "maintenance", "catalog", "auth", "store", "lake", "config", "telemetry"]),
     ("demo", &["catalog"]),

@@ -4,12 +4,13 @@ use axum::response::Response;
 use http::StatusCode;
 
 use super::wire::{CommitTableRequest, CommitTableResponse, CommitTransactionRequest, IcebergErrorResponse};
-use crate::catalog::TableChange;
 use crate::catalog::loaded::Snapshots;
+use crate::catalog::{Catalog, TableChange};
 use crate::error::{Error, Result};
 use crate::http::answer::in_parts;
 use crate::http::error::Failure;
-use crate::http::extract::{JsonBody, TablePath};
+use crate::http::extract::TablePath;
+use crate::http::keyed::{Keyed, once, once_table};
 use crate::http::warehouses::Here;
 
 /// Commits updates to one table.
@@ -35,10 +36,11 @@ use crate::http::warehouses::Here;
 pub(crate) async fn commit_table(
     here: Here,
     TablePath(name): TablePath,
-    JsonBody(request): JsonBody<CommitTableRequest>,
+    Keyed { key, body }: Keyed<CommitTableRequest>,
 ) -> Result<Response, Failure> {
-    let change = request.parse_for(&name)?;
-    let loaded = here.catalog.commit(name, change).await?;
+    let (change, table) = (body.parse_for(&name)?, name.clone());
+    let work = async move |catalog: Catalog| catalog.commit(table, change).await;
+    let loaded = once_table(&here.catalog, key, name, work).await?;
     Ok(in_parts(loaded.commit_body(), loaded.etag(Snapshots::All)))
 }
 
@@ -60,12 +62,12 @@ pub(crate) async fn commit_table(
 )]
 pub(crate) async fn commit_transaction(
     here: Here,
-    JsonBody(request): JsonBody<CommitTransactionRequest>,
+    Keyed { key, body: request }: Keyed<CommitTransactionRequest>,
 ) -> Result<StatusCode, Failure> {
     if request.table_changes.is_empty() {
         return Err(Error::malformed("Transaction has no table changes").into());
     }
     let changes = request.table_changes.iter().map(CommitTableRequest::parse).collect::<Result<Vec<TableChange>>>()?;
-    here.catalog.commit_all(changes).await?;
+    once(&here.catalog, key, async move |catalog| catalog.commit_all(changes).await.map(drop)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -59,5 +59,11 @@ pub(crate) async fn get_config(State(api): State<Api>, query: Query) -> Result<J
     if let Some(prefix) = selected.prefix {
         overrides.insert("prefix".to_owned(), prefix.to_owned());
     }
-    Ok(Json(CatalogConfig { defaults: IndexMap::new(), overrides, endpoints: ENDPOINTS.to_vec() }))
+    let lifetime = selected.served.catalog.keys().settings().lifetime;
+    Ok(Json(CatalogConfig {
+        defaults: IndexMap::new(),
+        overrides,
+        endpoints: ENDPOINTS.to_vec(),
+        idempotency_key_lifetime: format!("PT{}S", lifetime.as_secs()),
+    }))
 }

@@ -7,10 +7,11 @@ use super::wire::{
     CreateNamespaceRequest, IcebergErrorResponse, ListNamespacesResponse, NamespaceResponse,
     UpdateNamespacePropertiesRequest, UpdateNamespacePropertiesResponse,
 };
-use crate::catalog::PropertyChanges;
+use crate::catalog::{Catalog, PropertyChanges, PropertyRemovals};
 use crate::error::Result;
 use crate::http::error::Failure;
-use crate::http::extract::{JsonBody, NamespacePath, Query};
+use crate::http::extract::{NamespacePath, Query};
+use crate::http::keyed::{KeyOnly, Keyed, once};
 use crate::http::warehouses::Here;
 use crate::names::Namespace;
 
@@ -62,11 +63,12 @@ pub(crate) async fn list_namespaces(here: Here, query: Query) -> Result<Json<Lis
 )]
 pub(crate) async fn create_namespace(
     here: Here,
-    JsonBody(request): JsonBody<CreateNamespaceRequest>,
+    Keyed { key, body: request }: Keyed<CreateNamespaceRequest>,
 ) -> Result<Json<NamespaceResponse>, Failure> {
     let namespace = Namespace::new(&request.namespace)?;
     let properties = request.properties.unwrap_or_default();
-    here.catalog.create_namespace(&namespace, &properties).await?;
+    let kept = properties.clone();
+    once(&here.catalog, key, async move |catalog| catalog.create_namespace(&namespace, &kept).await).await?;
     Ok(Json(NamespaceResponse { namespace: request.namespace, properties }))
 }
 
@@ -117,8 +119,12 @@ pub(crate) async fn namespace_exists(
         (status = 409, description = "It is not empty", body = IcebergErrorResponse),
     ),
 )]
-pub(crate) async fn drop_namespace(here: Here, NamespacePath(namespace): NamespacePath) -> Result<StatusCode, Failure> {
-    here.catalog.drop_namespace(&namespace).await?;
+pub(crate) async fn drop_namespace(
+    here: Here,
+    NamespacePath(namespace): NamespacePath,
+    KeyOnly(key): KeyOnly,
+) -> Result<StatusCode, Failure> {
+    once(&here.catalog, key, async move |catalog| catalog.drop_namespace(&namespace).await).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -139,12 +145,14 @@ pub(crate) async fn drop_namespace(here: Here, NamespacePath(namespace): Namespa
 pub(crate) async fn update_properties(
     here: Here,
     NamespacePath(namespace): NamespacePath,
-    JsonBody(request): JsonBody<UpdateNamespacePropertiesRequest>,
+    Keyed { key, body: request }: Keyed<UpdateNamespacePropertiesRequest>,
 ) -> Result<Json<UpdateNamespacePropertiesResponse>, Failure> {
     let changes = PropertyChanges {
         removals: request.removals.unwrap_or_default(),
         updates: request.updates.unwrap_or_default(),
     };
-    let done = here.catalog.change_properties(&namespace, changes).await?;
+    let work = async move |catalog: Catalog| catalog.change_properties(&namespace, changes).await;
+    let again = async |_, text: String| PropertyRemovals::from_text(&text);
+    let done = here.catalog.once(key, work, PropertyRemovals::to_text, again).await?;
     Ok(Json(UpdateNamespacePropertiesResponse { updated: done.updated, removed: done.removed, missing: done.missing }))
 }

@@ -9,11 +9,12 @@ use super::wire::{
     RenameTableRequest, UnregisterTableResult,
 };
 use crate::catalog::loaded::Snapshots;
-use crate::catalog::{Files, Loaded};
+use crate::catalog::{Catalog, Files, Loaded};
 use crate::error::{Error, Result};
 use crate::http::answer::{Accepted, in_parts};
 use crate::http::error::Failure;
-use crate::http::extract::{JsonBody, NamespacePath, Query, TablePath};
+use crate::http::extract::{NamespacePath, Query, TablePath};
+use crate::http::keyed::{KeyOnly, Keyed, once, once_table};
 use crate::http::warehouses::Here;
 use crate::names::Tabular;
 
@@ -62,9 +63,12 @@ pub(crate) async fn create_table(
     here: Here,
     NamespacePath(namespace): NamespacePath,
     accepted: Accepted,
-    JsonBody(request): JsonBody<CreateTableRequest>,
+    Keyed { key, body }: Keyed<CreateTableRequest>,
 ) -> Result<Response, Failure> {
-    let loaded = here.catalog.create_table(request.parse(namespace)?).await?;
+    let request = body.parse(namespace)?;
+    let name = request.name.clone();
+    let work = async move |catalog: Catalog| catalog.create_table(request).await;
+    let loaded = once_table(&here.catalog, key, name, work).await?;
     Ok(answer(&loaded, Snapshots::All, &accepted))
 }
 
@@ -134,9 +138,14 @@ pub(crate) async fn table_exists(here: Here, TablePath(name): TablePath) -> Resu
         (status = 404, description = "No such table", body = IcebergErrorResponse),
     ),
 )]
-pub(crate) async fn drop_table(here: Here, TablePath(name): TablePath, query: Query) -> Result<StatusCode, Failure> {
+pub(crate) async fn drop_table(
+    here: Here,
+    TablePath(name): TablePath,
+    query: Query,
+    KeyOnly(key): KeyOnly,
+) -> Result<StatusCode, Failure> {
     let files = if query.flag("purgeRequested")? { Files::Go } else { Files::Stay };
-    here.catalog.drop_tabular(Tabular::Table, name, files).await?;
+    once(&here.catalog, key, async move |catalog| catalog.drop_tabular(Tabular::Table, name, files).await).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -155,8 +164,14 @@ pub(crate) async fn drop_table(here: Here, TablePath(name): TablePath, query: Qu
         (status = 404, description = "No such table", body = IcebergErrorResponse),
     ),
 )]
-pub(crate) async fn unregister_table(here: Here, TablePath(name): TablePath) -> Result<Response, Failure> {
-    let loaded = here.catalog.unregister_table(name).await?;
+pub(crate) async fn unregister_table(
+    here: Here,
+    TablePath(name): TablePath,
+    KeyOnly(key): KeyOnly,
+) -> Result<Response, Failure> {
+    let table = name.clone();
+    let work = async move |catalog: Catalog| catalog.unregister_table(table).await;
+    let loaded = once_table(&here.catalog, key, name, work).await?;
     Ok(in_parts(loaded.commit_body(), loaded.etag(Snapshots::All)))
 }
 
@@ -179,9 +194,12 @@ pub(crate) async fn register_table(
     here: Here,
     NamespacePath(namespace): NamespacePath,
     accepted: Accepted,
-    JsonBody(request): JsonBody<RegisterTableRequest>,
+    Keyed { key, body }: Keyed<RegisterTableRequest>,
 ) -> Result<Response, Failure> {
-    let loaded = here.catalog.register_table(request.parse(namespace)?).await?;
+    let request = body.parse(namespace)?;
+    let name = request.name.clone();
+    let work = async move |catalog: Catalog| catalog.register_table(request).await;
+    let loaded = once_table(&here.catalog, key, name, work).await?;
     Ok(answer(&loaded, Snapshots::All, &accepted))
 }
 
@@ -200,9 +218,10 @@ pub(crate) async fn register_table(
 )]
 pub(crate) async fn rename_table(
     here: Here,
-    JsonBody(request): JsonBody<RenameTableRequest>,
+    Keyed { key, body }: Keyed<RenameTableRequest>,
 ) -> Result<StatusCode, Failure> {
-    here.catalog.rename(Tabular::Table, request.source.parse()?, request.destination.parse()?).await?;
+    let (from, to) = (body.source.parse()?, body.destination.parse()?);
+    once(&here.catalog, key, async move |catalog| catalog.rename(Tabular::Table, from, to).await).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

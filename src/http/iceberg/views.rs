@@ -9,15 +9,16 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::wire::{IcebergErrorResponse, ListTablesResponse, RenameTableRequest, TableIdentifier};
-use crate::catalog::Files;
 use crate::catalog::change::view::ViewChange;
 use crate::catalog::metadata::schema::Schema;
 use crate::catalog::metadata::view::ViewVersion;
 use crate::catalog::views::{LoadedView, NewView};
+use crate::catalog::{Catalog, Files};
 use crate::error::Result;
 use crate::http::answer::Accepted;
 use crate::http::error::Failure;
-use crate::http::extract::{JsonBody, NamespacePath, Query, ViewPath};
+use crate::http::extract::{NamespacePath, Query, ViewPath};
+use crate::http::keyed::{KeyOnly, Keyed, once, once_view};
 use crate::http::warehouses::Here;
 use crate::names::{Namespace, TableName, Tabular};
 
@@ -140,9 +141,11 @@ pub(crate) async fn create_view(
     here: Here,
     NamespacePath(namespace): NamespacePath,
     accepted: Accepted,
-    JsonBody(request): JsonBody<CreateViewRequest>,
+    Keyed { key, body }: Keyed<CreateViewRequest>,
 ) -> Result<Response, Failure> {
-    let view = here.catalog.create_view(request.parse(namespace)?).await?;
+    let new = body.parse(namespace)?;
+    let name = new.name.clone();
+    let view = once_view(&here.catalog, key, name, async move |catalog| catalog.create_view(new).await).await?;
     Ok(answer(&view, &accepted))
 }
 
@@ -208,13 +211,14 @@ pub(crate) async fn replace_view(
     here: Here,
     ViewPath(name): ViewPath,
     accepted: Accepted,
-    JsonBody(request): JsonBody<CommitViewRequest>,
+    Keyed { key, body: request }: Keyed<CommitViewRequest>,
 ) -> Result<Response, Failure> {
     if let Some(identifier) = &request.identifier {
         identifier.must_be(Tabular::View, &name)?;
     }
     let change = ViewChange::parse(&request.requirements, &request.updates)?;
-    let view = here.catalog.commit_view(name, change).await?;
+    let own = name.clone();
+    let view = once_view(&here.catalog, key, own, async move |catalog| catalog.commit_view(name, change).await).await?;
     Ok(answer(&view, &accepted))
 }
 
@@ -233,8 +237,12 @@ pub(crate) async fn replace_view(
         (status = 404, description = "No such view", body = IcebergErrorResponse),
     ),
 )]
-pub(crate) async fn drop_view(here: Here, ViewPath(name): ViewPath) -> Result<StatusCode, Failure> {
-    here.catalog.drop_tabular(Tabular::View, name, Files::Stay).await?;
+pub(crate) async fn drop_view(
+    here: Here,
+    ViewPath(name): ViewPath,
+    KeyOnly(key): KeyOnly,
+) -> Result<StatusCode, Failure> {
+    once(&here.catalog, key, async move |catalog| catalog.drop_tabular(Tabular::View, name, Files::Stay).await).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -253,9 +261,10 @@ pub(crate) async fn drop_view(here: Here, ViewPath(name): ViewPath) -> Result<St
 )]
 pub(crate) async fn rename_view(
     here: Here,
-    JsonBody(request): JsonBody<RenameTableRequest>,
+    Keyed { key, body }: Keyed<RenameTableRequest>,
 ) -> Result<StatusCode, Failure> {
-    here.catalog.rename(Tabular::View, request.source.parse()?, request.destination.parse()?).await?;
+    let (from, to) = (body.source.parse()?, body.destination.parse()?);
+    once(&here.catalog, key, async move |catalog| catalog.rename(Tabular::View, from, to).await).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -278,9 +287,11 @@ pub(crate) async fn register_view(
     here: Here,
     NamespacePath(namespace): NamespacePath,
     accepted: Accepted,
-    JsonBody(request): JsonBody<RegisterViewRequest>,
+    Keyed { key, body: request }: Keyed<RegisterViewRequest>,
 ) -> Result<Response, Failure> {
     let name = TableName::new(namespace, &request.name)?;
-    let view = here.catalog.register_view(name, &request.metadata_location).await?;
+    let (own, location) = (name.clone(), request.metadata_location);
+    let work = async move |catalog: Catalog| catalog.register_view(name, &location).await;
+    let view = once_view(&here.catalog, key, own, work).await?;
     Ok(answer(&view, &accepted))
 }

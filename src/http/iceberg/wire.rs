@@ -27,6 +27,8 @@ pub(crate) struct CatalogConfig {
     pub(crate) overrides: IndexMap<String, String>,
     /// The operations served, as `VERB /path`.
     pub(crate) endpoints: Vec<&'static str>,
+    /// How long an `Idempotency-Key` is kept (ISO 8601).
+    pub(crate) idempotency_key_lifetime: String,
 }
 
 /// `CreateNamespaceRequest`

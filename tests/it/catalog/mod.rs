@@ -4,6 +4,7 @@ mod bad_input;
 mod commits;
 mod deletion;
 mod functions;
+mod keys;
 mod locations;
 mod namespaces;
 mod tables;

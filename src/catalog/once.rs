@@ -1,0 +1,248 @@
+//! Requests that a client may send again: what comes of a key (`Idempotency-Key`) happens once.
+//!
+//! What answers a request is kept under its key in the SQL transaction of the request's effect, so that there is never one
+//! without the other. The same request again gets the same answer, also while the first is still under way: it waits. The
+//! key with another request is refused. What cannot be said for good is not kept: a fault, a full server, a token that was
+//! refused. Then the same key may try again.
+//!
+//! The number of keys is bounded. Where it is reached, requests with new keys are refused before anything happens: none is
+//! forgotten before its time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use ring::digest::{Context, SHA256};
+use serde::{Deserialize, Serialize};
+
+use super::Catalog;
+use super::sequencer::Sequencer;
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::store::Store;
+use crate::store::keys::KeyRow;
+use crate::store::swap::Step;
+
+/// What bounds keys.
+#[derive(Debug, Clone, Copy)]
+pub struct KeySettings {
+    /// How long an answer is kept.
+    pub lifetime: Duration,
+    /// How many are kept at most.
+    pub most: i64,
+}
+
+/// The keys of all warehouses. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    settings: KeySettings,
+    count: Arc<AtomicI64>,
+    turns: Sequencer,
+}
+
+impl Keys {
+    /// Counts what is kept.
+    pub async fn open(store: &Store, settings: KeySettings) -> Result<Self> {
+        let count = Arc::new(AtomicI64::new(store.count_keys().await?));
+        Ok(Self { settings, count, turns: Sequencer::default() })
+    }
+
+    /// What bounds them.
+    pub fn settings(&self) -> KeySettings {
+        self.settings
+    }
+
+    /// Removes what has expired.
+    pub async fn drop_expired(&self, store: &Store) -> Result<()> {
+        loop {
+            let gone = store.drop_expired_keys(limits::KEYS_DROPPED_AT_ONCE).await?;
+            let gone = i64::try_from(gone).unwrap_or(0);
+            self.count.fetch_sub(gone, Ordering::Relaxed);
+            if gone < limits::KEYS_DROPPED_AT_ONCE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Refuses a new key where there is no room for it.
+    async fn admit(&self, store: &Store) -> Result<()> {
+        let most = self.settings.most;
+        if self.count.load(Ordering::Relaxed) >= most {
+            self.drop_expired(store).await?;
+        }
+        if self.count.load(Ordering::Relaxed) < most {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Unavailable,
+            format!("{most} idempotency keys are kept, the most there can be; nothing was done: try again later"),
+        ))
+    }
+}
+
+/// A key, and the request it came with.
+#[derive(Debug, Clone)]
+pub struct Key {
+    scope: String,
+    key: String,
+    fingerprint: String,
+}
+
+impl Key {
+    /// The key of a request of these parts, for who sends it.
+    pub fn new(scope: String, key: String, request: &[&[u8]]) -> Self {
+        let mut context = Context::new(&SHA256);
+        for part in request {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        let fingerprint = context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { scope, key, fingerprint }
+    }
+}
+
+/// A key under which something is being done.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    key: Key,
+    expires_ms: i64,
+    kept: AtomicBool,
+}
+
+impl UnderWay {
+    fn row(&self, answer: &Answer) -> Result<KeyRow> {
+        let Key { scope, key, fingerprint } = self.key.clone();
+        let answer = serde_json::to_string(answer);
+        let answer = answer.map_err(|error| Error::internal("An answer cannot be written").because(error))?;
+        Ok(KeyRow { scope, key, fingerprint, answer, expires_ms: self.expires_ms })
+    }
+}
+
+/// What an answer is made of again.
+#[derive(Debug, Serialize, Deserialize)]
+enum Answer {
+    /// It was done; the text says with what.
+    Done(String),
+    /// It was refused for good.
+    Refused { kind: Kind, message: String },
+}
+
+impl Answer {
+    /// What is kept of an error, if that can be said again for good.
+    fn of(error: &Error) -> Option<Self> {
+        let kind = error.kind();
+        let for_good = matches!(
+            kind,
+            Kind::NotFound(_)
+                | Kind::AlreadyExists(_)
+                | Kind::NotEmpty
+                | Kind::Malformed
+                | Kind::Illegal
+                | Kind::Invalid
+                | Kind::Unprocessable
+                | Kind::Conflict
+                | Kind::Unsupported
+        );
+        for_good.then(|| Self::Refused { kind, message: error.message().to_owned() })
+    }
+}
+
+impl Catalog {
+    /// The keys.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Does something once under a key, or anyhow where there is none. `work` gets a catalog that keeps the answer with the
+    /// effect; `text` says what the answer is made of where `work` had no effect to keep it with; `again` makes it of that
+    /// text. It goes on whether or not anybody waits.
+    pub async fn once<T, W, A>(
+        &self,
+        key: Option<Key>,
+        work: impl FnOnce(Self) -> W + Send + 'static,
+        text: impl FnOnce(&T) -> Result<String> + Send + 'static,
+        again: impl FnOnce(Self, String) -> A + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + Sync + 'static,
+        W: Future<Output = Result<T>> + Send,
+        A: Future<Output = Result<T>> + Send,
+    {
+        let Some(key) = key else { return work(self.clone()).await };
+        let catalog = self.clone();
+        self.detached(async move {
+            let _turn = catalog.keys.turns.enter(vec![format!("{} {}", key.scope, key.key).into()]).await;
+            match catalog.store.find_key(&key.scope, &key.key).await? {
+                Some((fingerprint, _)) if fingerprint != key.fingerprint => Err(Error::new(
+                    Kind::Unprocessable,
+                    format!("Idempotency-Key {:?} came with another request before: make a new one", key.key),
+                )),
+                Some((_, answer)) => match parse(&answer)? {
+                    Answer::Done(text) => again(catalog, text).await,
+                    Answer::Refused { kind, message } => Err(Error::new(kind, message)),
+                },
+                None => catalog.first(key, work, text).await,
+            }
+        })
+        .await
+    }
+
+    async fn first<T, W: Future<Output = Result<T>>>(
+        &self,
+        key: Key,
+        work: impl FnOnce(Self) -> W,
+        text: impl FnOnce(&T) -> Result<String>,
+    ) -> Result<T> {
+        self.keys.admit(&self.store).await?;
+        let lifetime = i64::try_from(self.keys.settings.lifetime.as_millis()).unwrap_or(i64::MAX);
+        let expires_ms = self.clock.now_ms().saturating_add(lifetime);
+        let under_way = Arc::new(UnderWay { key, expires_ms, kept: AtomicBool::new(false) });
+        let outcome = work(Self { key: Some(Arc::clone(&under_way)), ..self.clone() }).await;
+        let answer = match &outcome {
+            Ok(_) if under_way.kept.load(Ordering::Acquire) => None,
+            Ok(done) => Some(Answer::Done(text(done)?)),
+            Err(error) => Answer::of(error),
+        };
+        if let Some(answer) = answer {
+            let kept = self.store.keep_key(&under_way.row(&answer)?).await;
+            match (kept, &outcome) {
+                (Ok(()), _) => self.key_kept(&under_way),
+                // Nothing happened that a second try could double.
+                (Err(error), _) => tracing::warn!(error = error.chain(), "an answer could not be kept under its key"),
+            }
+        }
+        outcome
+    }
+
+    /// The key's row for a swap of these steps; `None` without a key.
+    pub(super) fn key_of(&self, steps: &[Step]) -> Result<Option<KeyRow>> {
+        let location = steps.first().map_or("", |step| match step {
+            Step::Insert(new) => &*new.pointer.metadata_location,
+            Step::Replace { to, .. } => &*to.metadata_location,
+            Step::Remove { row, .. } | Step::Rename { row, .. } => &*row.metadata_location,
+        });
+        self.key_with(location.to_owned())
+    }
+
+    /// The key's row with this text; `None` without a key.
+    pub(super) fn key_with(&self, text: String) -> Result<Option<KeyRow>> {
+        self.key.as_ref().map(|under_way| under_way.row(&Answer::Done(text))).transpose()
+    }
+
+    /// Remembers that the key's row is in the database.
+    pub(super) fn kept(&self) {
+        if let Some(under_way) = &self.key {
+            self.key_kept(under_way);
+        }
+    }
+
+    fn key_kept(&self, under_way: &UnderWay) {
+        if !under_way.kept.swap(true, Ordering::AcqRel) {
+            self.keys.count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn parse(answer: &str) -> Result<Answer> {
+    serde_json::from_str(answer).map_err(|error| Error::internal("A kept answer is damaged").because(error))
+}
