@@ -18,9 +18,11 @@
 //!
 //! ## What is always true
 //!
-//! * A table's pointer changes only in [`store::swap`] (the task behind it is in
-//!   `store/writer.rs`, its SQL in `step.rs` and `moves.rs`), called only from `catalog/`'s
-//!   `append`, `commit` and `lifecycle`. Clients, ingest and maintenance all go through that door.
+//! * A pointer changes only in [`store::swap`] (the one writer behind it is in `store/writer.rs`, its SQL in `step.rs` and
+//!   `moves.rs`), called only from `catalog/`'s `append`, `commit`, `lifecycle` and `views`. Clients, ingest and
+//!   maintenance all go through that door.
+//! * What answers a request with an `Idempotency-Key` is kept in the SQL transaction of its effect ([`catalog::once`]).
+//! * Every request is let in at one gate (`http/authenticate.rs`), before it is routed.
 //! * Objects are immutable: create-only puts under names that hold a fresh id. They are deleted only in [`maintenance`],
 //!   and only what the `gc_queue` names, whose rows enter in the transaction that makes a thing unreachable.
 //! * What a pointer names is on the disk before the pointer: local files and their directories are fsynced by

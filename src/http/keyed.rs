@@ -37,10 +37,13 @@ impl<T: DeserializeOwned> FromRequest<Api> for Keyed<T> {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
-        let sent = sent_key(&parts)?;
         let mut room = Room::of(&api.bodies);
+        let Some(sent) = sent_key(&parts)? else {
+            let (_, body) = read_json(Request::from_parts(parts, body), &mut room).await?;
+            return Ok(Self { key: None, body });
+        };
         let (bytes, body) = read_json(Request::from_parts(parts.clone(), body), &mut room).await?;
-        Ok(Self { key: sent.map(|key| key_of(&parts, key, &bytes)), body })
+        Ok(Self { key: Some(key_of(&parts, sent, &bytes)), body })
     }
 }
 
