@@ -277,3 +277,36 @@ async fn a_file_that_is_to_be_deleted_is_not_registered() {
         assert!(status == 400 && message.contains("queued for deletion"), "{status} {answer}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_kept_with_its_effect_or_not_at_all() {
+    const TABLE: &str = "/v1/namespaces/ns/tables/p";
+    let world = World::new().await;
+    let steps = ["commit.planned", "lake.created", "commit.put", "swap.begin", "swap.applied", "swap.committed"];
+    let all = steps.into_iter().chain(["commit.swapped"]).flat_map(|step| [(step, "return(kill)"), (step, "return")]);
+    for (turn, (step, action)) in all.enumerate() {
+        let what = format!("{step}={action}");
+        let key = format!("019a0000-0000-7000-8000-{turn:012}");
+        let log = async |server: &Process| {
+            let (_, table) = server.send("GET", TABLE, None).await.expect("an answer");
+            let log = table["metadata"]["metadata-log"].as_array().map_or(0, Vec::len);
+            (log, table["metadata"]["properties"]["keyed"].clone())
+        };
+        let (before, _) = log(&world.start("")).await;
+        let updates = json!([{"action": "set-properties", "updates": {"keyed": turn.to_string()}}]);
+        let body = json!({"requirements": [], "updates": updates});
+        drop(world.start(&armed(step, 0, action)).send_under(Some(&key), "POST", TABLE, Some(&body)).await);
+        // Whatever came of it, the same request again is answered, and has happened once.
+        let server = world.start("");
+        for _ in 0..2 {
+            let again = server.send_under(Some(&key), "POST", TABLE, Some(&body)).await;
+            let (status, answer) = again.expect("an answer");
+            let kept = &answer["metadata"]["properties"]["keyed"];
+            assert_eq!((status, kept), (200, &json!(turn.to_string())), "{what}: {answer}");
+        }
+        assert_eq!(log(&server).await, (before + 1, json!(turn.to_string())), "{what}: it happened once");
+        let other = json!({"requirements": [], "updates": []});
+        let (status, _) = server.send_under(Some(&key), "POST", TABLE, Some(&other)).await.expect("an answer");
+        assert_eq!(status, 422, "{what}: the key is this request's alone");
+    }
+}

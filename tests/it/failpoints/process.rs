@@ -41,8 +41,22 @@ impl Process {
 
     /// Status and body of an answer; `None` where the server died instead.
     pub async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Option<(u16, Value)> {
+        self.send_under(None, method, path, body).await
+    }
+
+    /// The same under an idempotency key.
+    pub async fn send_under(
+        &self,
+        key: Option<&str>,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Option<(u16, Value)> {
         let method = method.parse().expect("a method");
         let mut request = self.client.request(method, format!("http://{}{path}", self.address.as_deref()?));
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
         if let Some(body) = body {
             request = request.json(body);
         }
