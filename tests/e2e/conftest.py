@@ -118,10 +118,7 @@ class Floeberg:
         return load_catalog("floeberg", type="rest", uri=self.url, **self.client_settings())
 
     def duckdb(self):
-        connection = duckdb.connect()
-        for module in (duckdb_extension_httpfs, duckdb_extension_avro, duckdb_extension_iceberg):
-            connection.execute(f"LOAD '{extension_file(module)}'")
-        connection.execute("SET TimeZone='UTC'")
+        connection = duckdb_with_extensions()
         if self.store:
             endpoint = self.store.endpoint.removeprefix("http://")
             connection.execute(
@@ -133,6 +130,14 @@ class Floeberg:
             "ACCESS_DELEGATION_MODE 'none', READ_ONLY false)"
         )
         return connection
+
+
+def duckdb_with_extensions():
+    connection = duckdb.connect()
+    for module in (duckdb_extension_httpfs, duckdb_extension_avro, duckdb_extension_iceberg):
+        connection.execute(f"LOAD '{extension_file(module)}'")
+    connection.execute("SET TimeZone='UTC'")
+    return connection
 
 
 def extension_file(module):
