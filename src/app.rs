@@ -4,13 +4,14 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::net::SocketAddr;
 use std::num::NonZero;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::auth::Access;
+use crate::auth::{Access, ServerKey};
 use crate::catalog::Catalog;
 use crate::catalog::once::Keys;
 use crate::catalog::reports::Reports;
@@ -47,7 +48,7 @@ impl App {
         lock.write_address(address)?;
         let warehouses = Warehouses::of(&catalogs, &config.ingest)?;
         let store = warehouses.default().catalog.store().clone();
-        let access = Access::open(config.auth, store.clone(), clock).await?;
+        let access = Access::open(config.auth, store.clone(), clock, server_key(&config.data_dir)?).await?;
         let reports = Reports::start(store);
         let driver = Driver::start(catalogs);
         let (readiness, metrics, bodies) = (Readiness::default(), telemetry::metrics()?, Bodies::default());
@@ -111,6 +112,33 @@ impl App {
         drop(lock);
         served
     }
+}
+
+/// The key that access tokens are signed with, in a file of the data directory that only its owner reads; made at the first
+/// start. The caller holds the directory's lock.
+pub fn server_key(data_dir: &Path) -> Result<ServerKey> {
+    let path = data_dir.join("access.key");
+    let failed = |error: std::io::Error| {
+        let message = format!("{} cannot be read or made: it holds the key of access tokens", path.display());
+        Error::new(Kind::Unavailable, message).because(error)
+    };
+    match fs::read(&path) {
+        Ok(bytes) => {
+            let bytes = <[u8; 32]>::try_from(bytes.as_slice());
+            let damaged = |_| Error::illegal(format!("{} is damaged: remove it, and clients ask anew", path.display()));
+            return bytes.map(|bytes| ServerKey::new(&bytes)).map_err(damaged);
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let bytes = clock::random_bytes()?;
+    // Whole or not there at all.
+    let fresh = data_dir.join("access.key.new");
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh).map_err(failed)?;
+    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+    fs::rename(&fresh, &path).and_then(|()| File::open(data_dir)?.sync_all()).map_err(failed)?;
+    Ok(ServerKey::new(&bytes))
 }
 
 /// Opens the database; the caller holds the data directory's lock.

@@ -45,6 +45,12 @@ pub const KEYS_DROPPED_AT_ONCE: i64 = 1_000;
 /// Milliseconds between two looks for expired idempotency keys.
 pub const KEYS_INTERVAL_MS: u64 = 30_000;
 
+/// Bytes of an answer that is kept under an idempotency key.
+pub const KEPT_ANSWER_BYTES_MAX: usize = 256 << 10;
+
+/// Characters of a refusal's message that are kept under an idempotency key.
+pub const KEPT_MESSAGE_CHARS: usize = 2_000;
+
 /// Tokens of those who may call; all of them are in memory.
 pub const TOKENS_MAX: usize = 10_000;
 

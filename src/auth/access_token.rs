@@ -1,7 +1,7 @@
 //! Access tokens: what a client that speaks OAuth gets for a token's secret (RFC 7519, HS256).
 //!
-//! The key is the hash of the token's own secret, which nobody but this server has: when the token goes, so does every
-//! access token that was given for it.
+//! The key is made of the server's own and the hash of the token's secret: when the token goes, so does every access token
+//! that was given for it.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -15,6 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
+use ring::hmac;
 
 use crate::clock::{self, Clock};
 use crate::error::{Error, Kind, Result, What};
@@ -98,6 +99,30 @@ pub struct Access {
     known: Arc<RwLock<Known>>,
     store: Store,
     clock: Clock,
+    server_key: ServerKey,
+}
+
+/// What access tokens are signed with, beside the hash of their token's secret: it is not in the database, so that a copy
+/// of that lets nobody in.
+#[derive(Clone)]
+pub struct ServerKey(Arc<hmac::Key>);
+
+impl ServerKey {
+    /// The key of these bytes.
+    pub fn new(bytes: &[u8; 32]) -> Self {
+        Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, bytes)))
+    }
+
+    /// The key for the access tokens of the token whose secret has this hash.
+    fn with(&self, hash: &Hash) -> hmac::Tag {
+        hmac::sign(&self.0, hash)
+    }
+}
+
+impl std::fmt::Debug for ServerKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ServerKey")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -108,12 +133,12 @@ struct Known {
 
 impl Access {
     /// Reads every token.
-    pub async fn open(mode: Mode, store: Store, clock: Clock) -> Result<Self> {
+    pub async fn open(mode: Mode, store: Store, clock: Clock, server_key: ServerKey) -> Result<Self> {
         let mut known = Known::default();
         for row in store.tokens().await? {
             known.add(Kept::of(&row)?);
         }
-        Ok(Self { mode, known: Arc::new(RwLock::new(known)), store, clock })
+        Ok(Self { mode, known: Arc::new(RwLock::new(known)), store, clock, server_key })
     }
 
     /// Whether anybody has to say who they are.
@@ -137,7 +162,9 @@ impl Access {
         } else {
             let id = access_token::id_of(bearer);
             let kept = id.and_then(|id| self.read().by_id.get(&id).cloned());
-            kept.filter(|kept| access_token::verify(bearer, &kept.hash, self.clock.now_ms()))
+            kept.filter(|kept| {
+                access_token::verify(bearer, self.server_key.with(&kept.hash).as_ref(), self.clock.now_ms())
+            })
         };
         let kept = found.ok_or_else(|| unauthenticated("The token is not known, was revoked, or has expired"))?;
         match kept.token.expires_ms {
@@ -158,7 +185,8 @@ impl Access {
         let now_ms = self.clock.now_ms();
         let left = kept.token.expires_ms.map_or(LIFETIME_S, |expires| (expires - now_ms) / 1_000);
         let lasts = left.clamp(1, LIFETIME_S);
-        Ok((access_token::sign(&kept.token.id, &kept.hash, now_ms / 1_000 + lasts)?, lasts))
+        let key = self.server_key.with(&kept.hash);
+        Ok((access_token::sign(&kept.token.id, key.as_ref(), now_ms / 1_000 + lasts)?, lasts))
     }
 
     /// Makes a token; its secret is shown this once.

@@ -17,8 +17,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Catalog;
 use super::sequencer::Sequencer;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, What};
 use crate::limits;
+use crate::names::TableName;
 use crate::store::Store;
 use crate::store::keys::KeyRow;
 use crate::store::swap::Step;
@@ -54,14 +55,20 @@ impl Keys {
 
     /// Removes what has expired.
     pub async fn drop_expired(&self, store: &Store) -> Result<()> {
+        let mut any = false;
         loop {
             let gone = store.drop_expired_keys(limits::KEYS_DROPPED_AT_ONCE).await?;
             let gone = i64::try_from(gone).unwrap_or(0);
-            self.count.fetch_sub(gone, Ordering::Relaxed);
+            any |= gone > 0;
             if gone < limits::KEYS_DROPPED_AT_ONCE {
-                return Ok(());
+                break;
             }
         }
+        if any {
+            // Counted anew: a commit of unknown outcome may have added one that nobody heard of.
+            self.count.store(store.count_keys().await?, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Refuses a new key where there is no room for it.
@@ -133,7 +140,8 @@ impl Answer {
         let kind = error.kind();
         let for_good = matches!(
             kind,
-            Kind::NotFound(_)
+            // A file that is missing may come back with its disk.
+            Kind::NotFound(What::Namespace | What::Table | What::View)
                 | Kind::AlreadyExists(_)
                 | Kind::NotEmpty
                 | Kind::Malformed
@@ -143,7 +151,8 @@ impl Answer {
                 | Kind::Conflict
                 | Kind::Unsupported
         );
-        for_good.then(|| Self::Refused { kind, message: error.message().to_owned() })
+        let message: String = error.message().chars().take(limits::KEPT_MESSAGE_CHARS).collect();
+        for_good.then_some(Self::Refused { kind, message })
     }
 }
 
@@ -200,7 +209,8 @@ impl Catalog {
         let outcome = work(Self { key: Some(Arc::clone(&under_way)), ..self.clone() }).await;
         let answer = match &outcome {
             Ok(_) if under_way.kept.load(Ordering::Acquire) => None,
-            Ok(done) => Some(Answer::Done(text(done)?)),
+            // What had no effect may be done again where its answer is too large to be kept.
+            Ok(done) => Some(text(done)?).filter(|text| text.len() <= limits::KEPT_ANSWER_BYTES_MAX).map(Answer::Done),
             Err(error) => Answer::of(error),
         };
         if let Some(answer) = answer {
@@ -216,16 +226,22 @@ impl Catalog {
 
     /// The key's row for a swap of these steps; `None` without a key.
     pub(super) fn key_of(&self, steps: &[Step]) -> Result<Option<KeyRow>> {
-        let location = steps.first().map_or("", |step| match step {
-            Step::Insert(new) => &*new.pointer.metadata_location,
-            Step::Replace { to, .. } => &*to.metadata_location,
-            Step::Remove { row, .. } | Step::Rename { row, .. } => &*row.metadata_location,
+        let text = steps.first().map_or_else(String::new, |step| match step {
+            Step::Insert(new) => pointed(&new.pointer.uuid, &new.pointer.metadata_location),
+            Step::Replace { to, .. } => pointed(&to.uuid, &to.metadata_location),
+            Step::Remove { row, .. } | Step::Rename { row, .. } => pointed(&row.uuid, &row.metadata_location),
         });
-        self.key_with(location.to_owned())
+        self.key_with(text)
     }
 
     /// The key's row with this text; `None` without a key.
     pub(super) fn key_with(&self, text: String) -> Result<Option<KeyRow>> {
+        if self.key.is_some() && text.len() > limits::KEPT_ANSWER_BYTES_MAX {
+            let max = limits::KEPT_ANSWER_BYTES_MAX;
+            let message =
+                format!("The answer would have more than {max} bytes, too many to be kept under a key: ask for less");
+            return Err(Error::new(Kind::TooLarge, message));
+        }
         self.key.as_ref().map(|under_way| under_way.row(&Answer::Done(text))).transpose()
     }
 
@@ -241,6 +257,17 @@ impl Catalog {
             self.keys.count.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// What is kept of a table or view: whose metadata file it was.
+pub(super) fn pointed(uuid: &str, location: &str) -> String {
+    format!("{uuid} {location}")
+}
+
+/// What was done under a key cannot be shown any more: a client that is told so keeps its files.
+pub(super) fn gone_since(name: &TableName) -> Error {
+    let message = format!("{name} was changed as this key's request asked, and is gone or another since");
+    Error::new(Kind::CommitUnknown, message)
 }
 
 fn parse(answer: &str) -> Result<Answer> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::metadata::TableMetadata;
+use super::once::{gone_since, pointed};
 use super::{Catalog, Loaded, loaded};
 use crate::error::{Error, Kind, Result, What};
 use crate::limits;
@@ -70,7 +71,7 @@ impl Catalog {
     /// The text that a table's answer is made of again: its metadata file, or, where it is only staged, its metadata.
     pub fn text_of(loaded: &Loaded) -> Result<String> {
         match &loaded.metadata_location {
-            Some(location) => Ok(location.to_string()),
+            Some(location) => Ok(pointed(loaded.metadata.table_uuid.as_deref().unwrap_or_default(), location)),
             None => {
                 let text = loaded.metadata.to_json()?;
                 String::from_utf8(text).map_err(|error| Error::internal("Metadata is not text").because(error))
@@ -84,8 +85,12 @@ impl Catalog {
         if text.starts_with('{') {
             return self.cache.staged(TableMetadata::parse(text)?);
         }
-        match self.load_file(&text.into()).await {
-            Err(error) if error.is_not_found() => self.load_table(name).await,
+        let (uuid, location) = text.split_once(' ').unwrap_or_default();
+        match self.load_file(&location.into()).await {
+            Err(error) if error.is_not_found() => match self.load_table(name).await {
+                Ok(now) if now.metadata.table_uuid.as_deref() == Some(uuid) => Ok(now),
+                _ => Err(gone_since(name)),
+            },
             loaded => loaded,
         }
     }

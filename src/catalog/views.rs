@@ -14,6 +14,7 @@ use super::change::view::{ViewChange, ViewUpdate};
 use super::loaded::{Body, Spliced, hash_of, parse_file_of};
 use super::metadata::schema::Schema;
 use super::metadata::view::{ViewMetadata, ViewVersion};
+use super::once::{gone_since, pointed};
 use super::place::{Codec, metadata_folder_at, next_metadata_location};
 use super::{Catalog, refused};
 use crate::clock;
@@ -45,8 +46,7 @@ pub struct NewView {
 /// A view's metadata and everything that is answered from it.
 #[derive(Debug)]
 pub struct LoadedView {
-    /// The file it is from.
-    pub metadata_location: Arc<str>,
+    metadata_location: Arc<str>,
     metadata: ViewMetadata,
     body: Body,
     etag: String,
@@ -56,6 +56,11 @@ impl LoadedView {
     fn new(metadata: ViewMetadata, location: &Arc<str>, answer: &Spliced) -> Self {
         let etag = format!("\"{:016x}-view\"", hash_of(&[location.as_bytes()]));
         Self { metadata_location: Arc::clone(location), metadata, body: answer.body(), etag }
+    }
+
+    /// The text that the answer is made of again.
+    pub fn text(&self) -> String {
+        pointed(&self.metadata.view_uuid, &self.metadata_location)
     }
 
     /// The body of a `LoadViewResult`.
@@ -116,8 +121,12 @@ impl Catalog {
 
     /// The view as its metadata file says that it was; as it is now where that has gone since.
     pub async fn view_of_text(&self, name: &TableName, text: &str) -> Result<Arc<LoadedView>> {
-        match self.load_view_file(&text.into()).await {
-            Err(error) if error.is_not_found() => self.load_view(name).await,
+        let (uuid, location) = text.split_once(' ').unwrap_or_default();
+        match self.load_view_file(&location.into()).await {
+            Err(error) if error.is_not_found() => match self.load_view(name).await {
+                Ok(now) if now.metadata.view_uuid == uuid => Ok(now),
+                _ => Err(gone_since(name)),
+            },
             loaded => loaded,
         }
     }

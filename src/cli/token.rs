@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde::de::DeserializeOwned;
 
 use super::{Common, Remote, load, say};
-use crate::app::{DataDirLock, open_store};
+use crate::app::{DataDirLock, open_store, server_key};
 use crate::auth::{Access, Right};
 use crate::clock::{self, Clock};
 use crate::config::Config;
@@ -130,7 +130,8 @@ impl Create {
 }
 
 fn lasts_ms(text: &str) -> Result<i64> {
-    let days = text.strip_suffix('d').and_then(|days| days.parse::<i64>().ok()).map(|days| days * 86_400_000);
+    let days =
+        text.strip_suffix('d').and_then(|days| days.parse::<i64>().ok()).and_then(|days| days.checked_mul(86_400_000));
     let short = || clock::duration_of(text).and_then(|time| i64::try_from(time.as_millis()).ok());
     days.or_else(short)
         .filter(|ms| *ms > 0)
@@ -160,7 +161,7 @@ impl Tokens {
         let lock = DataDirLock::take(&config.data_dir)?;
         let clock = Clock::system();
         let store = open_store(config, &clock).await?;
-        Ok(Self::In(Box::new(Access::open(config.auth, store, clock).await?), lock))
+        Ok(Self::In(Box::new(Access::open(config.auth, store, clock, server_key(&config.data_dir)?).await?), lock))
     }
 
     async fn create(&self, wanted: &WantedToken) -> Result<MadeToken> {

@@ -73,9 +73,7 @@ fn check_apart(warehouses: &[WarehouseSettings]) -> Result<()> {
                 )));
             }
             let (first, second) = (Location::parse(&other.url)?, Location::parse(&one.url)?);
-            let same_store =
-                first.scheme() == crate::lake::location::Scheme::File || other.s3.endpoint == one.s3.endpoint;
-            if same_store && (first.contains(&second) || second.contains(&first)) {
+            if first.contains(&second) || second.contains(&first) {
                 return Err(Error::illegal(format!(
                     "Warehouses {a:?} at {first} and {b:?} at {second} overlap: give each a root of its own"
                 )));

@@ -11,7 +11,6 @@ use uuid::Uuid;
 use super::Api;
 use super::error::Failure;
 use super::extract::{Room, read_json};
-use super::warehouses::place_of;
 use crate::auth::Token;
 use crate::catalog::once::Key;
 use crate::catalog::views::LoadedView;
@@ -43,15 +42,15 @@ impl<T: DeserializeOwned> FromRequest<Api> for Keyed<T> {
             return Ok(Self { key: None, body });
         };
         let (bytes, body) = read_json(Request::from_parts(parts.clone(), body), &mut room).await?;
-        Ok(Self { key: Some(key_of(&parts, sent, &bytes)), body })
+        Ok(Self { key: Some(key_of(api, &parts, sent, &bytes)), body })
     }
 }
 
 impl FromRequestParts<Api> for KeyOnly {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Failure> {
-        Ok(Self(sent_key(parts)?.map(|key| key_of(parts, key, b""))))
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Failure> {
+        Ok(Self(sent_key(parts)?.map(|key| key_of(api, parts, key, b""))))
     }
 }
 
@@ -66,12 +65,12 @@ fn sent_key(parts: &Parts) -> Result<Option<String>> {
 }
 
 /// A key is its sender's own, and belongs to one request of theirs.
-fn key_of(parts: &Parts, key: String, body: &[u8]) -> Key {
+fn key_of(api: &Api, parts: &Parts, key: String, body: &[u8]) -> Key {
     let token = parts.extensions.get::<Token>().map_or("", |token| token.id.as_str());
     let (method, path) = (parts.method.as_str().as_bytes(), parts.uri.path().as_bytes());
     let query = parts.uri.query().unwrap_or_default().as_bytes();
-    let warehouse = place_of(parts).to_be_bytes();
-    Key::new(format!("v1 {token}"), key, &[method, &warehouse, path, query, body])
+    let warehouse = api.warehouses.name_of(parts).as_bytes();
+    Key::new(format!("v1 {token}"), key, &[method, warehouse, path, query, body])
 }
 
 /// Does once what is answered without saying anything.
@@ -110,6 +109,6 @@ pub(super) async fn once_view<W>(
 where
     W: Future<Output = Result<Arc<LoadedView>>> + Send,
 {
-    let text = |view: &Arc<LoadedView>| Ok(view.metadata_location.to_string());
+    let text = |view: &Arc<LoadedView>| Ok(view.text());
     catalog.once(key, work, text, |catalog, text| async move { catalog.view_of_text(&name, &text).await }).await
 }

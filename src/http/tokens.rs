@@ -10,9 +10,9 @@ use super::Api;
 use super::error::Failure;
 use super::extract::JsonBody;
 use super::ingest::Problem;
-use crate::auth::{Right, Token};
+use crate::auth::{Mode, Right, Token};
 use crate::clock;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// A token, without its secret.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -103,14 +103,22 @@ pub(super) async fn list_tokens(State(api): State<Api>) -> Result<Json<TokenList
     responses(
         (status = 200, description = "Made", body = MadeToken),
         (status = 400, description = "It cannot be made so", body = Problem),
+        (status = 406, description = "Nobody is asked for a token here", body = Problem),
     ),
 )]
 pub(super) async fn create_token(
     State(api): State<Api>,
     JsonBody(wanted): JsonBody<WantedToken>,
 ) -> Result<Json<MadeToken>, Failure> {
+    if api.access.mode() == Mode::Open {
+        // Who is not asked who they are must not leave a door behind.
+        let message =
+            "Tokens are made over HTTP only where auth = \"token\": stop the server and run floeberg token create";
+        return Err(Error::new(Kind::Unsupported, message).into());
+    }
     let (right, expires_ms) = wanted.parse()?;
-    let (token, secret) = api.access.create(&wanted.name, right, expires_ms).await?;
+    let access = api.access.clone();
+    let (token, secret) = to_its_end(async move { access.create(&wanted.name, right, expires_ms).await }).await?;
     Ok(Json(MadeToken { token: token.into(), secret }))
 }
 
@@ -126,6 +134,13 @@ pub(super) async fn create_token(
     ),
 )]
 pub(super) async fn revoke_token(State(api): State<Api>, Path(id): Path<String>) -> Result<StatusCode, Failure> {
-    api.access.revoke(&id).await?;
+    let access = api.access.clone();
+    to_its_end(async move { access.revoke(&id).await }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Does something whether or not the client waits for it.
+async fn to_its_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    let done = tokio::spawn(work).await;
+    done.map_err(|error| Error::internal("A token could not be changed").because(error))?
 }

@@ -71,6 +71,11 @@ impl Warehouses {
         Ok(Selected { served, prefix: (at > 0).then(|| served.catalog.warehouse().name().as_str()) })
     }
 
+    /// The name of the warehouse that a request under `/v1` is for.
+    pub(super) fn name_of(&self, parts: &Parts) -> &str {
+        self.0[place_of(parts)].catalog.warehouse().name().as_str()
+    }
+
     /// The error for a warehouse that is not served.
     pub(super) fn unknown(&self, asked: &str) -> Error {
         let known: Vec<String> = self.0.iter().map(|served| served.catalog.warehouse().name().to_string()).collect();
@@ -113,7 +118,7 @@ impl FromRequestParts<Api> for Here {
 }
 
 /// The place of the warehouse that a request under `/v1` is for.
-pub(super) fn place_of(parts: &Parts) -> usize {
+fn place_of(parts: &Parts) -> usize {
     parts.extensions.get::<Prefix>().map_or(0, |prefix| prefix.0)
 }
 
@@ -176,6 +181,7 @@ impl Paths {
         };
         // The pages under /docs find their parts relative to the slash at the end.
         if rest.starts_with("/docs") {
+            let rest = if rest == "/docs" { "/docs/" } else { rest };
             return ((rest != path).then(|| rest.to_owned()), None);
         }
         let mut segments: Vec<&str> = rest.split('/').filter(|segment| !segment.is_empty()).collect();

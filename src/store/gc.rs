@@ -153,14 +153,9 @@ pub(super) async fn enqueue_files<'a>(
     Ok(())
 }
 
-/// Whether an object is queued for deletion.
-pub(super) async fn is_queued(
-    connection: &mut AnyConnection,
-    warehouse: &WarehouseName,
-    location: &str,
-) -> Result<bool> {
-    let found = sqlx::query("select 1 from gc_queue where warehouse = $1 and location = $2 limit 1")
-        .bind(warehouse.as_str())
+/// Whether an object is queued for deletion, by whichever warehouse.
+pub(super) async fn is_queued(connection: &mut AnyConnection, location: &str) -> Result<bool> {
+    let found = sqlx::query("select 1 from gc_queue where location = $1 limit 1")
         .bind(location)
         .fetch_optional(&mut *connection)
         .await

@@ -57,8 +57,8 @@ impl Store {
     pub async fn drop_expired_keys(&self, most: i64) -> Result<u64> {
         let mut transaction = self.write().await?;
         let gone = sqlx::query(
-            "delete from idempotency_key where scope || ' ' || key in (
-                 select scope || ' ' || key from idempotency_key where expires_ms <= $1 order by expires_ms limit $2)",
+            "delete from idempotency_key where (scope, key) in (
+                 select scope, key from idempotency_key where expires_ms <= $1 order by expires_ms limit $2)",
         )
         .bind(self.clock.now_ms())
         .bind(most)

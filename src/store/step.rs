@@ -21,7 +21,7 @@ type Applied = Result<Option<Arc<TableRow>>, Refusal>;
 pub(super) async fn apply(connection: &mut AnyConnection, swap: &Swap, step: &Step) -> Result<Applied> {
     if let Step::Insert(NewTable { pointer, .. }) | Step::Replace { to: pointer, .. } = step
         && pointer.file == PointedFile::Existing
-        && gc::is_queued(connection, &swap.warehouse, &pointer.metadata_location).await?
+        && gc::is_queued(connection, &pointer.metadata_location).await?
     {
         return Ok(Err(Refusal::Doomed(pointer.metadata_location.to_string())));
     }

@@ -217,6 +217,9 @@ async fn without_authentication_every_credential_does() {
     let bearer = granted["access_token"].as_str().expect("text");
     ask(&server, bearer, Method::GET, "/v1/config", None).await.expect(200);
     ask(&server, "None", Method::GET, "/v1/config", None).await.expect(200);
+    // Who is not asked who they are leaves no token behind for the day when everybody is.
+    let wanted = json!({"name": "x", "right": "admin"});
+    ask(&server, "None", Method::POST, "/manage/v1/tokens", Some(wanted)).await.expect(406);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -254,6 +257,8 @@ async fn the_command_line_makes_the_first_administrator() {
     drop(server);
     let (listed, list, why) = floeberg(&["token", "list"], "");
     assert!(listed && list.lines().count() == 1, "{list}{why}");
+    let key = std::fs::metadata(dir.path().join("floeberg-data/access.key")).expect("the key");
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777, 0o600);
     let log = std::fs::read_to_string(dir.path().join("log")).expect("a log");
     assert!(!log.contains(&secret) && !log.contains(other.trim()), "a secret is in the log");
 }

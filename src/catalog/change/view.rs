@@ -197,7 +197,10 @@ impl Build {
         }
         let version = ViewVersion { schema_id, ..version.clone() };
         let same = self.metadata.versions.iter().find(|have| have.same_as(&version)).map(|same| same.version_id);
-        let id = same.unwrap_or_else(|| self.next_version_id(version.version_id));
+        let id = match same {
+            Some(id) => id,
+            None => self.next_version_id(version.version_id)?,
+        };
         if same.is_none() {
             self.metadata.versions.push(Arc::new(ViewVersion { version_id: id, ..version }));
             self.added.insert(id);
@@ -208,9 +211,14 @@ impl Build {
     }
 
     /// The client's number, or the next one if that is taken or behind.
-    fn next_version_id(&self, asked: i64) -> i64 {
-        let highest = self.metadata.versions.iter().map(|version| version.version_id).max();
-        highest.map_or(asked, |highest| asked.max(highest.saturating_add(1)))
+    fn next_version_id(&self, asked: i64) -> Result<i64> {
+        let Some(highest) = self.metadata.versions.iter().map(|version| version.version_id).max() else {
+            return Ok(asked);
+        };
+        let next = highest.checked_add(1).map(|next| next.max(asked));
+        next.ok_or_else(|| {
+            Error::invalid("The view has a version at the end of its range: no further one can be given")
+        })
     }
 
     fn set_current_version(&mut self, id: i64, now_ms: i64) -> Result<()> {

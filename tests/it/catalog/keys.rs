@@ -175,3 +175,24 @@ async fn a_key_is_its_senders_own() {
     }
     assert_eq!(answers, [200, 409]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_table_is_never_the_answer() {
+    let server = Server::start().await;
+    server.namespace(&["ns"]).await;
+    let table = json!({"name": "t", "schema": schema()});
+    let made = post(&server, 1, "/v1/namespaces/ns/tables", &table).await.expect(200).json();
+    server.delete("/v1/namespaces/ns/tables/t?purgeRequested=true").await.expect(204);
+    let folder = server.warehouse().join("ns/t");
+    server.until("the purge", || std::future::ready(!folder.exists())).await;
+    let other = server.table("t").await;
+    assert_ne!(other["metadata"]["table-uuid"], made["metadata"]["table-uuid"]);
+    let again = post(&server, 1, "/v1/namespaces/ns/tables", &table).await;
+    again.refused(500, "CommitStateUnknownException", "gone or another since");
+    // An answer too large to be kept under a key is refused before it has an effect.
+    let removals: Vec<String> = (0..30_000).map(|number| format!("property-{number}")).collect();
+    let body = json!({"removals": removals, "updates": {"a": "b"}});
+    post(&server, 2, "/v1/namespaces/ns/properties", &body).await.expect(413);
+    assert!(server.get("/v1/namespaces/ns").await.json()["properties"]["a"].is_null());
+    server.post("/v1/namespaces/ns/properties", &body).await.expect(200);
+}
