@@ -129,8 +129,13 @@ impl Sweep<'_> {
         let warehouse = self.catalog.warehouse();
         let text = match warehouse.read(&entry.location, limits::METADATA_FILE_BYTES_MAX).await {
             Ok(bytes) => bytes,
-            // It goes last: all else is gone.
-            Err(error) if error.is_not_found() => return Ok(Progress::Done),
+            // It goes last: all else is gone, but perhaps the folders.
+            Err(error) if error.is_not_found() => {
+                if let Some((table, _)) = entry.location.rsplit_once("/metadata/") {
+                    self.remove_folders(table).await?;
+                }
+                return Ok(Progress::Done);
+            }
             Err(error) => return Err(error),
         };
         let metadata = crate::catalog::loaded::parse_file(&entry.location, &text)?.0;
@@ -141,14 +146,21 @@ impl Sweep<'_> {
         let logged = metadata.metadata_log.iter().map(|entry| entry.metadata_file.to_string());
         self.delete(described.chain(logged).collect()).await?;
         self.delete(vec![entry.location.clone()]).await?;
-        // A client may have named the same place for a new table meanwhile.
-        if let Ok(location) = warehouse.check(&metadata.location)
-            && !self.catalog.store().live_table_around(&location.key()).await?
-        {
-            warehouse.remove_empty_folders(&metadata.location).await?;
-        }
+        self.remove_folders(&metadata.location).await?;
         tracing::info!(location = metadata.location, "a purged table's files are deleted");
         Ok(Progress::Done)
+    }
+
+    /// Removes the folders of a table whose files are gone. A client may have named the same place for a new one meanwhile.
+    async fn remove_folders(&self, table: &str) -> Result<()> {
+        let warehouse = self.catalog.warehouse();
+        if let Ok(location) = warehouse.check(table)
+            && location != *warehouse.root()
+            && !self.catalog.store().live_table_around(&location.key()).await?
+        {
+            warehouse.remove_empty_folders(table).await?;
+        }
+        Ok(())
     }
 
     /// Data files, then their manifests, then the lists, snapshot by snapshot.
