@@ -20,7 +20,7 @@ use crate::failpoint;
 use crate::lake::Company;
 use crate::limits;
 use crate::names::TableName;
-use crate::store::swap::{Step, Swap, Verdict};
+use crate::store::swap::{Step, Verdict};
 use crate::store::tables::TableRow;
 
 /// What is to be committed on top of a state, and the objects it needs.
@@ -101,9 +101,7 @@ impl Catalog {
     async fn swap_file(&self, row: Arc<TableRow>, file: &NewFile, leftover: &[String], now_ms: i64) -> Result<bool> {
         let to = self.pointer_to(&file.metadata, &file.location);
         let doomed = file.doomed.iter().chain(leftover).cloned().collect();
-        let warehouse = self.warehouse.name().clone();
-        let swap = Swap { warehouse, steps: vec![Step::Replace { from: row, to }], doomed, now_ms, key: None };
-        match self.store.swap(swap).await? {
+        match self.swap_steps(vec![Step::Replace { from: row, to }], doomed, now_ms).await? {
             Verdict::Applied(_) => Ok(true),
             Verdict::Refused(crate::store::swap::Refusal::Moved(_)) => Ok(false),
             Verdict::Refused(refusal) => Err(refused(&refusal)),

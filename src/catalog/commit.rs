@@ -211,7 +211,15 @@ impl Catalog {
         // All are waited for, also when one fails: a put that is cut off may land after its file was cleaned up.
         join_all(puts).await.into_iter().collect::<Result<()>>()?;
         failpoint::at("commit.put")?;
-        let verdict = self.store.swap(self.swap_of(planned, now_ms)?).await?;
+        let steps = planned.iter().filter_map(|one| one.file().map(|file| self.step_of(one, file))).collect();
+        let doomed = files.iter().flat_map(|file| file.doomed.clone()).collect();
+        self.swap_steps(steps, doomed, now_ms).await
+    }
+
+    /// Swaps these steps together; the key that it is done under, if it is under one, is kept with them.
+    pub(super) async fn swap_steps(&self, steps: Vec<Step>, doomed: Vec<String>, now_ms: i64) -> Result<Verdict> {
+        let (warehouse, key) = (self.warehouse.name().clone(), self.key_of(&steps)?);
+        let verdict = self.store.swap(Swap { warehouse, steps, doomed, now_ms, key }).await?;
         if let Verdict::Applied(_) = verdict {
             self.kept();
         }
@@ -230,19 +238,11 @@ impl Catalog {
         self.warehouse.create(location, bytes, company).await
     }
 
-    fn swap_of(&self, planned: &[Planned], now_ms: i64) -> Result<Swap> {
-        let steps: Vec<Step> =
-            planned.iter().filter_map(|one| one.file().map(|file| self.step_of(one, file))).collect();
-        let doomed = planned.iter().filter_map(Planned::file).flat_map(|file| file.doomed.clone()).collect();
-        let key = self.key_of(&steps)?;
-        Ok(Swap { warehouse: self.warehouse.name().clone(), steps, doomed, now_ms, key })
-    }
-
     fn step_of(&self, planned: &Planned, file: &NewFile) -> Step {
         let pointer = self.pointer_to(&file.metadata, &file.location);
         match &planned.row {
             Some(row) => Step::Replace { from: Arc::clone(row), to: pointer },
-            None => Step::Insert(new_table(planned.name.clone(), pointer)),
+            None => Step::Insert(NewTable::new(Tabular::Table, planned.name.clone(), pointer)),
         }
     }
 
@@ -331,9 +331,4 @@ fn trim_log(metadata: &mut TableMetadata) -> Vec<String> {
     let own = format!("{}/", place::metadata_folder(metadata));
     let is_own = |file: &&Arc<str>| file.strip_prefix(&*own).is_some_and(|name| !name.contains('/'));
     gone.iter().filter(is_own).map(|file| file.to_string()).collect()
-}
-
-/// A table that is not there yet.
-pub(super) fn new_table(name: TableName, pointer: Pointer) -> NewTable {
-    NewTable { id: clock::new_ordered_id().into(), kind: Tabular::Table, name, pointer }
 }

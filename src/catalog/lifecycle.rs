@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::create::Description;
 use super::metadata::TableMetadata;
-use super::{Catalog, Loaded, commit, place, properties, refused};
+use super::{Catalog, Loaded, place, properties, refused};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::lake::Company;
 use crate::limits;
 use crate::names::{TableName, Tabular};
-use crate::store::swap::{PointedFile, Refusal, Removal, Step, Swap, Verdict};
+use crate::store::swap::{NewTable, PointedFile, Refusal, Removal, Step, Verdict};
 use crate::store::tables::TableRow;
 
 /// A table that somebody wants created.
@@ -111,7 +111,7 @@ impl Catalog {
         self.make_folders(&metadata).await?;
         let file = self.new_file(metadata, None, None)?;
         let pointer = self.pointer_to(&file.metadata, &file.location);
-        let new = commit::new_table(name.clone(), pointer);
+        let new = NewTable::new(Tabular::Table, name.clone(), pointer);
         let verdict = async {
             self.write_metadata(&file.location, file.answer.text(), Company::Alone).await?;
             failpoint::at("create.put")?;
@@ -130,14 +130,7 @@ impl Catalog {
     }
 
     pub(super) async fn swap_one(&self, step: Step) -> Result<Verdict> {
-        let (warehouse, now_ms) = (self.warehouse.name().clone(), self.clock.now_ms());
-        let steps = vec![step];
-        let key = self.key_of(&steps)?;
-        let verdict = self.store.swap(Swap { warehouse, steps, doomed: Vec::new(), now_ms, key }).await?;
-        if let Verdict::Applied(_) = verdict {
-            self.kept();
-        }
-        Ok(verdict)
+        self.swap_steps(vec![step], Vec::new(), self.clock.now_ms()).await
     }
 
     /// Registers a metadata file that is already there; the file is read, checked, and left as it is.
@@ -165,7 +158,7 @@ impl Catalog {
             }
             let step = match row {
                 Some(from) => Step::Replace { from, to: pointer },
-                None => Step::Insert(commit::new_table(register.name.clone(), pointer)),
+                None => Step::Insert(NewTable::new(Tabular::Table, register.name.clone(), pointer)),
             };
             match self.swap_one(step).await? {
                 Verdict::Applied(_) => return Ok(loaded),

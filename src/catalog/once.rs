@@ -214,11 +214,10 @@ impl Catalog {
             Err(error) => Answer::of(error),
         };
         if let Some(answer) = answer {
-            let kept = self.store.keep_key(&under_way.row(&answer)?).await;
-            match (kept, &outcome) {
-                (Ok(()), _) => self.key_kept(&under_way),
+            match self.store.keep_key(&under_way.row(&answer)?).await {
+                Ok(()) => self.key_kept(&under_way),
                 // Nothing happened that a second try could double.
-                (Err(error), _) => tracing::warn!(error = error.chain(), "an answer could not be kept under its key"),
+                Err(error) => tracing::warn!(error = error.chain(), "an answer could not be kept under its key"),
             }
         }
         outcome
@@ -226,6 +225,9 @@ impl Catalog {
 
     /// The key's row for a swap of these steps; `None` without a key.
     pub(super) fn key_of(&self, steps: &[Step]) -> Result<Option<KeyRow>> {
+        if self.key.is_none() {
+            return Ok(None);
+        }
         let text = steps.first().map_or_else(String::new, |step| match step {
             Step::Insert(new) => pointed(&new.pointer.uuid, &new.pointer.metadata_location),
             Step::Replace { to, .. } => pointed(&to.uuid, &to.metadata_location),

@@ -158,7 +158,7 @@ impl Catalog {
             self.warehouse.check(&location)?;
             let file = NewFile::of(describe(new, location, self.clock.now_ms())?, None)?;
             let pointer = self.view_pointer(&file.metadata, &file.location);
-            match self.put_view(file, Step::Insert(new_view(new.name.clone(), pointer))).await? {
+            match self.put_view(file, Step::Insert(NewTable::new(Tabular::View, new.name.clone(), pointer))).await? {
                 Ok(loaded) => return Ok(loaded),
                 // A location that we chose was taken meanwhile: choose again.
                 Err(refusal @ Refusal::LocationTaken(_)) if new.location.is_none() => lost = Some(refusal),
@@ -205,7 +205,7 @@ impl Catalog {
             catalog.check_view_places(None, &loaded.metadata)?;
             let mut pointer = catalog.view_pointer(&loaded.metadata, &location);
             pointer.file = PointedFile::Existing;
-            match catalog.swap_one(Step::Insert(new_view(name, pointer))).await? {
+            match catalog.swap_one(Step::Insert(NewTable::new(Tabular::View, name, pointer))).await? {
                 Verdict::Applied(_) => Ok(loaded),
                 Verdict::Refused(refusal) => Err(refused(&refusal)),
             }
@@ -237,10 +237,6 @@ impl Catalog {
         let base = base.map(|base| (base.location.as_str(), &base.properties));
         self.check_named_places(base, (&next.location, &next.properties))
     }
-}
-
-fn new_view(name: TableName, pointer: Pointer) -> NewTable {
-    NewTable { id: clock::new_ordered_id().into(), kind: Tabular::View, name, pointer }
 }
 
 /// The metadata of a new view: its one version is number 1, of its one schema, number 0.

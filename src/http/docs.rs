@@ -34,7 +34,14 @@ pub(super) struct Description;
 
 /// The document that describes every route.
 pub fn document() -> Document {
-    let mut document = super::routes_and_document().1;
+    complete(super::routes_and_document().1, "")
+}
+
+/// What the routes say, and what is true of many: of a server whose routes are under a path.
+pub(super) fn complete(mut document: Document, base_path: &str) -> Document {
+    if !base_path.is_empty() {
+        document.servers = Some(vec![Server::new(base_path)]);
+    }
     for (path, item) in &mut document.paths.paths {
         let operations = [&mut item.get, &mut item.head, &mut item.post, &mut item.put, &mut item.delete];
         for operation in operations.into_iter().flatten() {
@@ -78,15 +85,6 @@ const COMMON: &[(&str, &str)] = &[
     ("5XX", FAULT),
 ];
 
-/// The document of a server whose routes are under a path.
-fn document_under(base_path: &str) -> Document {
-    let mut document = document();
-    if !base_path.is_empty() {
-        document.servers = Some(vec![Server::new(base_path)]);
-    }
-    document
-}
-
 /// This document.
 #[utoipa::path(
     get,
@@ -95,13 +93,13 @@ fn document_under(base_path: &str) -> Document {
     responses((status = 200, description = "OpenAPI 3.1", body = Object)),
 )]
 pub(super) async fn openapi_json(State(api): State<Api>) -> Json<Document> {
-    Json(document_under(&api.base_path))
+    Json(complete(super::routes_and_document().1, &api.base_path))
 }
 
 /// The pages at `/docs`, and the way there from `/`.
-pub(super) fn pages(base_path: &str) -> Router<Api> {
+pub(super) fn pages(document: Document, base_path: &str) -> Router<Api> {
     let config = Config::new(["../openapi.json"]);
-    let ui = SwaggerUi::new("/docs").url("/docs/openapi.json", document_under(base_path)).config(config);
+    let ui = SwaggerUi::new("/docs").url("/docs/openapi.json", document).config(config);
     let there = format!("{base_path}/docs/");
     Router::new().merge(ui).route("/", get(async move || Redirect::temporary(&there)))
 }

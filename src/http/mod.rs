@@ -173,9 +173,10 @@ pub(crate) fn routes_and_document() -> (Router<Api>, Document) {
 
 /// The whole server as one service.
 pub fn router(api: Api, cors_origins: &[String]) -> Result<Router> {
-    let (routes, _) = routes_and_document();
+    let (routes, document) = routes_and_document();
+    let document = docs::complete(document, &api.base_path);
     let router = routes
-        .merge(docs::pages(&api.base_path))
+        .merge(docs::pages(document, &api.base_path))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .with_state(api.clone())

@@ -20,6 +20,7 @@ use super::pointers::Pointers;
 use super::tables::TableRow;
 use super::writer::Writer;
 use super::{Writing, commit_unknown, connect, unavailable};
+use crate::clock;
 use crate::error::Result;
 use crate::limits;
 use crate::names::{TableName, Tabular, WarehouseName};
@@ -78,6 +79,13 @@ pub struct NewTable {
     pub name: TableName,
     /// What its pointer names.
     pub pointer: Pointer,
+}
+
+impl NewTable {
+    /// One with a fresh id.
+    pub fn new(kind: Tabular, name: TableName, pointer: Pointer) -> Self {
+        Self { id: clock::new_ordered_id().into(), kind, name, pointer }
+    }
 }
 
 /// What a pointer names.
