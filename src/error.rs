@@ -28,6 +28,10 @@ pub enum What {
     Function,
     /// A metadata file or other object of the warehouse.
     File,
+    /// The plan of a scan.
+    Plan,
+    /// A part of the plan of a scan.
+    PlanTask,
     /// A token of those who may call.
     Token,
     /// A route of the HTTP interface.

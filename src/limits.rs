@@ -118,6 +118,37 @@ pub const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 /// Manifests whose foreign files deletion remembers.
 pub const GC_MEMORY_ENTRIES: u64 = 20_000;
 
+/// Levels of brackets in a scan's filter. Engines write chains of conditions as trees as deep as the chain is long.
+pub const FILTER_DEPTH_MAX: usize = 500;
+
+/// Bytes of a scan's filter, which each of its tasks holds: a set of 100 000 UUIDs.
+pub const FILTER_BYTES_MAX: usize = 4 << 20;
+
+/// Files that one answer of a scan's plan lists; the rest is in further tasks. Each is half a kilobyte, or more with
+/// statistics.
+pub const PLAN_FILES_PER_ANSWER: usize = 5_000;
+
+/// Manifest entries that one answer of a scan's plan looks at: some tenths of a second.
+pub const PLAN_ENTRIES_PER_ANSWER: usize = 200_000;
+
+/// Tasks that one answer of a scan's plan hands out, each of which may hand out as many.
+pub const PLAN_TASKS_MAX: usize = 32;
+
+/// Bytes, about, of the tasks that one answer hands out: each holds the whole filter.
+pub const PLAN_TASKS_BYTES: usize = 256 << 10;
+
+/// Manifests that are read ahead while a scan is planned.
+pub const PLAN_READS_AHEAD: usize = 4;
+
+/// Bytes of manifest lists that scan planning keeps in memory.
+pub const PLAN_LISTS_BYTES: u64 = 32 << 20;
+
+/// Bytes of decoded manifests that scan planning keeps in memory: some 200 000 files with statistics of ten columns.
+pub const MANIFEST_CACHE_BYTES: u64 = 128 << 20;
+
+/// Bytes of the indexes of delete files that scan planning keeps in memory.
+pub const DELETE_INDEX_BYTES: u64 = 64 << 20;
+
 /// Row errors that an answer lists; their total is always given.
 pub const ROW_ERRORS_LISTED: usize = 100;
 

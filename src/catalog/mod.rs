@@ -27,6 +27,7 @@ pub mod metadata;
 mod namespaces;
 pub mod once;
 pub mod place;
+pub mod plan;
 pub mod properties;
 pub mod reports;
 mod sequencer;
@@ -58,6 +59,7 @@ pub use namespaces::{PropertyChanges, PropertyRemovals};
 use courtesy::Courtesy;
 use loaded::MetadataCache;
 use once::{Keys, UnderWay};
+use plan::manifests::Manifests;
 use sequencer::Sequencer;
 use views::ViewCache;
 
@@ -69,6 +71,7 @@ pub struct Catalog {
     clock: Clock,
     cache: MetadataCache,
     views: ViewCache,
+    manifests: Manifests,
     sequencer: Sequencer,
     courtesy: Courtesy,
     garbage: Arc<Notify>,
@@ -84,6 +87,7 @@ impl Catalog {
     /// The catalog of a warehouse, one of `of` that share the memory for metadata.
     pub fn new(store: Store, warehouse: Warehouse, clock: Clock, keys: Keys, of: NonZero<u64>) -> Self {
         let (cache, views) = (MetadataCache::new(warehouse.clone(), of), ViewCache::new(of));
+        let manifests = Manifests::new(warehouse.clone(), of.get());
         let (sequencer, courtesy, garbage, registering, works) = Default::default();
         Self {
             store,
@@ -91,6 +95,7 @@ impl Catalog {
             clock,
             cache,
             views,
+            manifests,
             sequencer,
             courtesy,
             garbage,

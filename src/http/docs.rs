@@ -24,6 +24,7 @@ use super::Api;
         (name = "catalog", description = "What a client asks first"),
         (name = "namespaces", description = "Namespaces of the Iceberg REST protocol"),
         (name = "tables", description = "Tables of the Iceberg REST protocol"),
+        (name = "scans", description = "Scan planning of the Iceberg REST protocol"),
         (name = "views", description = "Views of the Iceberg REST protocol"),
         (name = "functions", description = "Functions of the Iceberg REST protocol"),
         (name = "ingest", description = "Rows pushed over HTTP"),

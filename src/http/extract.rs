@@ -70,6 +70,22 @@ impl<S: Sync> FromRequestParts<S> for FunctionPath {
     }
 }
 
+/// `{namespace}`, `{table}` and `{plan-id}` of the path.
+#[derive(Debug)]
+pub(super) struct PlanPath {
+    pub(super) table: TableName,
+    pub(super) plan_id: String,
+}
+
+impl<S: Sync> FromRequestParts<S> for PlanPath {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let plan_id = decode(raw(parts, "{plan-id}")?)?.into_owned();
+        Ok(Self { table: name_of(parts, "{table}")?, plan_id })
+    }
+}
+
 fn name_of(parts: &Parts, name: &str) -> Result<TableName, Failure> {
     let namespace = namespace_of(raw(parts, "{namespace}")?)?;
     Ok(TableName::new(namespace, &decode(raw(parts, name)?)?)?)

@@ -136,7 +136,7 @@ impl Readiness {
 
 /// Every route, and the document that describes them.
 pub(crate) fn routes_and_document() -> (Router<Api>, Document) {
-    use iceberg::{commits, config, functions, namespaces, reports, tables, views};
+    use iceberg::{commits, config, functions, namespaces, plans, reports, tables, views};
     OpenApiRouter::with_openapi(docs::Description::openapi())
         // The Iceberg REST protocol.
         .routes(routes!(config::get_config))
@@ -151,6 +151,9 @@ pub(crate) fn routes_and_document() -> (Router<Api>, Document) {
         .routes(routes!(tables::rename_table))
         .routes(routes!(tables::unregister_table))
         .routes(routes!(commits::commit_transaction))
+        .routes(routes!(plans::plan_table_scan))
+        .routes(routes!(plans::fetch_planning_result, plans::cancel_planning))
+        .routes(routes!(plans::fetch_scan_tasks))
         .routes(routes!(views::list_views, views::create_view))
         .routes(routes!(views::load_view, views::view_exists, views::replace_view, views::drop_view))
         .routes(routes!(views::rename_view))

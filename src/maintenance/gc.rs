@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::failpoint;
 use crate::lake::location::Location;
 use crate::limits;
-use crate::snapshot::paths;
+use crate::snapshot::{entries, list};
 use crate::store::gc::{Entry, Task};
 
 /// Whether a round left anything to do at once.
@@ -171,7 +171,7 @@ impl Sweep<'_> {
             if let Some(list) = &snapshot.manifest_list
                 && let Some(bytes) = self.read(list).await?
             {
-                manifests.extend(paths::manifests_of(&bytes)?);
+                manifests.extend(list::manifests_of(&bytes)?);
             }
             for manifest in manifests {
                 failpoint::at("gc.manifest")?;
@@ -191,7 +191,7 @@ impl Sweep<'_> {
         if let Some(bytes) = self.read(manifest).await?
             && !self.keep_data
         {
-            self.delete(paths::files_of(&bytes)?).await?;
+            self.delete(entries::files_of(&bytes)?).await?;
         }
         self.delete(vec![manifest.to_owned()]).await
     }

@@ -1,10 +1,13 @@
 //! Manifests and snapshots as data: what an append writes beside its data files.
 //!
-//! Everything here turns values into bytes and bytes into values; nothing is read from or written to a store. Manifests
-//! go through the `iceberg` crate's writers and readers; what they leave out (merging, row ids of rewritten entries,
-//! totals) is done here.
+//! Everything here turns values into bytes and bytes into values; nothing is read from or written to a store. What is
+//! written goes through the `iceberg` crate's writers; what they leave out (merging, row ids of rewritten entries,
+//! totals) is done here. What is looked at is read into columns ([`entries`], [`list`]), whatever types the table has.
 
 pub mod append;
+mod columns;
+pub mod entries;
+pub mod list;
 pub mod manifest;
-pub mod paths;
 pub mod summary;
+pub mod value;

@@ -4,6 +4,8 @@ pub(super) mod commits;
 pub(super) mod config;
 pub(super) mod functions;
 pub(super) mod namespaces;
+pub(super) mod plan_wire;
+pub(super) mod plans;
 pub(super) mod reports;
 pub(super) mod tables;
 pub(super) mod views;

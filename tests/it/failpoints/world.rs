@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use floeberg::snapshot::paths::{files_of, manifests_of};
+use floeberg::snapshot::entries::files_of;
+use floeberg::snapshot::list::manifests_of;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
