@@ -24,6 +24,7 @@ from pyiceberg.catalog import load_catalog
 
 BINARY = os.environ["E2E_BINARY"]
 LONG = os.environ.get("E2E_FORM") == "long"
+CACHE = Path(os.environ["E2E_CACHE"]).resolve()
 KEY, SECRET = "harness", "harness-secret"
 
 
