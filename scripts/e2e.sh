@@ -12,5 +12,30 @@ if ! cmp -s "$here/requirements.txt" "$venv/requirements.txt"; then
     "$venv/bin/pip" install --quiet -r "$here/requirements.txt"
     cp "$here/requirements.txt" "$venv/requirements.txt"
 fi
-export E2E_BINARY="$binary" E2E_FORM="$form" PYTHONDONTWRITEBYTECODE=1
+
+# What Spark needs to be a client; Spark itself is among the Python packages.
+jars="$cache/jars"
+for artifact in iceberg-spark-runtime-3.5_2.12:1.11.0 iceberg-aws-bundle:1.11.0; do
+    jar="${artifact/:/-}.jar"
+    [ ! -s "$jars/$jar" ] || continue
+    # Moved when it is whole: a download that was cut off is not taken for one.
+    mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
+        -Dartifact="org.apache.iceberg:$artifact" -Dmdep.useBaseVersion=true -DoutputDirectory="$jars.new"
+    mkdir -p "$jars"
+    mv "$jars.new/$jar" "$jars/$jar"
+done
+
+javascript="$cache/javascript"
+mkdir -p "$javascript"
+if ! cmp -s "$here/javascript/package-lock.json" "$javascript/installed-lock.json"; then
+    rm -f "$javascript/installed-lock.json"
+    cp "$here/javascript/"package*.json "$javascript"
+    # iceberg-js asks for Node 22 and runs on 20, of which npm would warn.
+    npm ci --prefix "$javascript" --loglevel=error --no-audit --no-fund > /dev/null
+    cp "$here/javascript/package-lock.json" "$javascript/installed-lock.json"
+fi
+# A script finds its modules beside itself.
+cp "$here/javascript/"*.mjs "$javascript"
+
+export E2E_CACHE="$cache" E2E_BINARY="$binary" E2E_FORM="$form" PYTHONDONTWRITEBYTECODE=1
 exec "$venv/bin/python" -m pytest -p no:cacheprovider -q --tb=short "$here" "$@"

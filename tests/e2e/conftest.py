@@ -1,6 +1,7 @@
 """What the real-client tests share: servers on loopback, and clients of them.
 
 `lake` is a floeberg over a local directory and, again, over a bucket of a real SeaweedFS: one suite, both stores.
+`every_door` gives it to a test in two ways more: by a token, and as an OAuth client.
 Every process is started on a free port and stopped by its id.
 """
 
@@ -23,6 +24,7 @@ from pyiceberg.catalog import load_catalog
 
 BINARY = os.environ["E2E_BINARY"]
 LONG = os.environ.get("E2E_FORM") == "long"
+CACHE = Path(os.environ["E2E_CACHE"]).resolve()
 KEY, SECRET = "harness", "harness-secret"
 
 
@@ -80,6 +82,9 @@ def answers(url, accepted=(200,)):
 class Floeberg:
     """A floeberg over a directory, with or without a configured warehouse."""
 
+    # One who may read only, where somebody is asked.
+    reader = None
+
     def __init__(self, folder, config="", arguments=(), store=None):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -111,11 +116,12 @@ class Floeberg:
         return self.process.child.pid
 
     def client_settings(self):
-        """What a client of an S3 warehouse sets by hand: its own keys, and nothing else."""
-        return {"s3.access-key-id": KEY, "s3.secret-access-key": SECRET} if self.store else {}
+        """What a client sets, by the names that Iceberg's clients share. For a bucket: its own keys, and nothing else."""
+        keys = {"s3.access-key-id": KEY, "s3.secret-access-key": SECRET} if self.store else {}
+        return {"uri": self.url, **keys}
 
     def pyiceberg(self):
-        return load_catalog("floeberg", type="rest", uri=self.url, **self.client_settings())
+        return load_catalog("floeberg", type="rest", **self.client_settings())
 
     def duckdb(self):
         connection = duckdb_with_extensions()
@@ -127,6 +133,70 @@ class Floeberg:
             )
         connection.execute(
             f"ATTACH '' AS ice (TYPE iceberg, ENDPOINT '{self.url}', AUTHORIZATION_TYPE 'none', "
+            "ACCESS_DELEGATION_MODE 'none', READ_ONLY false)"
+        )
+        return connection
+
+
+TOKENS = """
+auth = "token"
+base-path = "/some/lake"
+default-warehouse = "first"
+[warehouses.first]
+url = "file://{0}/first"
+[warehouses.second]
+url = "file://{0}/second"
+"""
+
+
+class Guarded(Floeberg):
+    """A floeberg that asks for tokens, with a secret for each right; two warehouses, behind a path."""
+
+    def __init__(self, folder):
+        self.secrets = {}
+        (folder / "floeberg.toml").write_text(TOKENS.format(folder))
+        # The first token is made while no server runs, the others by the server.
+        self.secrets["admin"] = self.make_token(folder, "--admin")
+        super().__init__(folder, TOKENS.format(folder))
+        for right in ("read", "write"):
+            self.secrets[right] = self.make_token(folder, "--name", right, "--right", right)
+        self.catalog_url = f"{self.url}/some/lake"
+
+    def make_token(self, folder, *arguments):
+        env = {**os.environ, **({"FLOEBERG_TOKEN": self.secrets["admin"]} if self.secrets else {})}
+        command = [BINARY, "token", "create", *arguments]
+        return subprocess.run(command, cwd=folder, env=env, capture_output=True, check=True).stdout.decode().strip()
+
+
+class Entrance:
+    """What `lake` offers to those who come in by a token's secret: as a bearer (`token`) or as an OAuth client (`credential`)."""
+
+    store = None
+
+    def __init__(self, guarded, how, right="write"):
+        self.url, self.how = guarded.catalog_url, how
+        self.name, self.secret = right, guarded.secrets[right]
+        self.reader = self if right == "read" else Entrance(guarded, how, "read")
+
+    def client_settings(self):
+        place = {"uri": self.url, "warehouse": "second"}
+        if self.how == "token":
+            return {**place, "token": self.secret}
+        return {**place, "credential": f"{self.name}:{self.secret}", "oauth2-server-uri": f"{self.url}/v1/oauth/tokens"}
+
+    def pyiceberg(self):
+        return load_catalog("floeberg", type="rest", **self.client_settings())
+
+    def duckdb(self):
+        connection = duckdb_with_extensions()
+        shown = {
+            "token": f"TOKEN '{self.secret}'",
+            "credential": f"CLIENT_ID '{self.name}', CLIENT_SECRET '{self.secret}', OAUTH2_SCOPE 'catalog', "
+            f"OAUTH2_SERVER_URI '{self.url}/v1/oauth/tokens'",
+        }
+        connection.execute(f"CREATE SECRET shown (TYPE iceberg, {shown[self.how]})")
+        connection.execute(
+            f"ATTACH 'second' AS ice (TYPE iceberg, ENDPOINT '{self.url}', SECRET shown, "
             "ACCESS_DELEGATION_MODE 'none', READ_ONLY false)"
         )
         return connection
@@ -211,15 +281,27 @@ def seaweed_lake(tmp_path_factory, seaweedfs):
     assert server.stop() == 0, "a stop is clean"
 
 
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory):
+    server = Guarded(tmp_path_factory.mktemp("guarded"))
+    yield server
+    assert server.stop() == 0, "a stop is clean"
+
+
 @pytest.fixture(params=["local", "seaweedfs"])
 def lake(request):
     """A floeberg, over each store in turn; tests share it and use namespaces of their own."""
+    if request.param in ("token", "credential"):
+        return Entrance(request.getfixturevalue("guarded"), request.param)
     return request.getfixturevalue({"local": "local_lake", "seaweedfs": "seaweed_lake"}[request.param])
+
+
+every_door = pytest.mark.parametrize("lake", ["local", "seaweedfs", "token", "credential"], indirect=True)
 
 
 @pytest.fixture
 def namespace(request, lake):
     """A fresh namespace."""
     name = "".join(c if c.isalnum() else "_" for c in request.node.name).lower()
-    requests.post(f"{lake.url}/v1/namespaces", json={"namespace": [name]}, timeout=10).raise_for_status()
+    lake.pyiceberg().create_namespace(name)
     return name

@@ -1,44 +1,12 @@
 """PyIceberg and DuckDB through tokens: as a bearer, and as an OAuth client; two warehouses behind a path."""
 
-import os
-import subprocess
-
 import pyarrow as pa
 import pytest
 import requests
 from pyiceberg.catalog import load_catalog
 from pyiceberg.exceptions import ForbiddenError, UnauthorizedError
 
-from conftest import BINARY, Floeberg, duckdb_with_extensions
-
-CONFIG = """
-auth = "token"
-base-path = "/some/lake"
-default-warehouse = "first"
-[warehouses.first]
-url = "file://{0}/first"
-[warehouses.second]
-url = "file://{0}/second"
-"""
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory):
-    """A server that asks for tokens, and the secrets of one for each right."""
-    folder = tmp_path_factory.mktemp("guarded")
-    (folder / "floeberg.toml").write_text(CONFIG.format(folder))
-
-    def token(*arguments):
-        made = subprocess.run([BINARY, "token", "create", *arguments], cwd=folder, capture_output=True, check=True)
-        return made.stdout.decode().strip()
-
-    admin = token("--admin")
-    server = Floeberg(folder, CONFIG.format(folder))
-    os.environ["FLOEBERG_TOKEN"] = admin
-    secrets = {right: token("--name", right, "--right", right) for right in ("read", "write")}
-    del os.environ["FLOEBERG_TOKEN"]
-    yield server, f"{server.url}/some/lake", secrets | {"admin": admin}
-    server.stop()
+from conftest import duckdb_with_extensions
 
 
 def rows(count):
@@ -47,7 +15,7 @@ def rows(count):
 
 @pytest.mark.parametrize("how", ["token", "credential"])
 def test_pyiceberg_comes_in(guarded, how):
-    _, url, secrets = guarded
+    url, secrets = guarded.catalog_url, guarded.secrets
     catalog = load_catalog("c", type="rest", uri=url, warehouse="second", **{how: secrets["write"]})
     catalog.create_namespace(f"py_{how}")
     table = catalog.create_table(f"py_{how}.t", schema=rows(1).schema)
@@ -62,14 +30,14 @@ def test_pyiceberg_comes_in(guarded, how):
 
 
 def test_a_wrong_secret_is_told(guarded):
-    _, url, _ = guarded
+    url = guarded.catalog_url
     with pytest.raises(UnauthorizedError):
         load_catalog("c", type="rest", uri=url, token="flo_wrong").list_namespaces()
     assert requests.post(f"{url}/ingest/v1/a/b", json=[{"id": 1}], timeout=60).status_code == 401
 
 
 def test_duckdb_comes_in(guarded):
-    _, url, secrets = guarded
+    url, secrets = guarded.catalog_url, guarded.secrets
     ways = {
         "token": f"TOKEN '{secrets['write']}'",
         "oauth": f"CLIENT_ID 'write', CLIENT_SECRET '{secrets['write']}', OAUTH2_SCOPE 'catalog', "

@@ -1,10 +1,15 @@
-"""PyIceberg and DuckDB live through the catalog: create, append, delete, evolve, rename, drop; each reads the other's."""
+"""PyIceberg and DuckDB live through the catalog by every door: create, append, delete, evolve, rename, drop; each reads the other's."""
 
+import duckdb
 import pyarrow as pa
 import pytest
-from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.exceptions import NamespaceNotEmptyError, NoSuchNamespaceError, NoSuchTableError, NoSuchViewError
+from pyiceberg.schema import Schema
 from pyiceberg.transforms import BucketTransform, DayTransform
-from pyiceberg.types import LongType, StringType
+from pyiceberg.types import IntegerType, LongType, NestedField, StringType
+from pyiceberg.view.metadata import SQLViewRepresentation, ViewVersion
+
+from conftest import every_door
 
 
 def rows(count, start=0):
@@ -12,17 +17,27 @@ def rows(count, start=0):
     return pa.table({"id": pa.array(ids, pa.int64()), "name": pa.array([f"n{i}" for i in ids])})
 
 
+@every_door
 def test_pyiceberg_lives(lake, namespace):
     catalog = lake.pyiceberg()
+    assert (namespace,) in catalog.list_namespaces()
+    catalog.update_namespace_properties(namespace, updates={"owner": "me"})
+    assert catalog.load_namespace_properties(namespace)["owner"] == "me"
     table = catalog.create_table(f"{namespace}.t", schema=rows(1).schema)
     table.append(rows(10))
     table.append(rows(5, start=10))
     assert table.scan().to_arrow().num_rows == 15
     table.delete("id < 3")
     assert sorted(catalog.load_table(f"{namespace}.t").scan().to_arrow()["id"].to_pylist()) == list(range(3, 15))
+    first = table.snapshots()[0].snapshot_id
+    assert sorted(table.scan(snapshot_id=first).to_arrow()["id"].to_pylist()) == list(range(10))
     with table.update_schema() as update:
-        update.add_column("more", LongType())
+        update.add_column("more", IntegerType())
+        update.add_column("brief", StringType())
         update.rename_column("name", "label")
+    with table.update_schema() as update:
+        update.update_column("more", LongType())
+        update.delete_column("brief")
     with table.update_spec() as update:
         update.add_field("id", BucketTransform(4), "id_bucket")
     table = catalog.load_table(f"{namespace}.t")
@@ -36,9 +51,29 @@ def test_pyiceberg_lives(lake, namespace):
     with pytest.raises(NoSuchTableError):
         catalog.load_table(f"{namespace}.t")
     assert catalog.table_exists(f"{namespace}.u") and catalog.list_tables(namespace) == [(namespace, "u")]
+    with pytest.raises(NamespaceNotEmptyError):
+        catalog.drop_namespace(namespace)
     catalog.purge_table(f"{namespace}.u")
     assert not catalog.table_exists(f"{namespace}.u")
     catalog.drop_namespace(namespace)
+    with pytest.raises(NoSuchNamespaceError):
+        catalog.list_tables(namespace)
+
+
+@every_door
+def test_pyiceberg_makes_a_view(lake, namespace):
+    catalog = lake.pyiceberg()
+    schema = Schema(NestedField(1, "one", IntegerType(), required=False))
+    version = ViewVersion(
+        version_id=1, schema_id=0, timestamp_ms=1, summary={"engine-name": "pyiceberg"}, default_namespace=[namespace],
+        representations=[SQLViewRepresentation(type="sql", sql="SELECT 1 AS one", dialect="spark")],
+    )
+    catalog.create_view(f"{namespace}.v", schema, version)
+    assert catalog.list_views(namespace) == [(namespace, "v")] and catalog.view_exists(f"{namespace}.v")
+    assert catalog.load_view(f"{namespace}.v").current_version().representations[0].root.sql == "SELECT 1 AS one"
+    catalog.drop_view(f"{namespace}.v")
+    with pytest.raises(NoSuchViewError):
+        catalog.load_view(f"{namespace}.v")
 
 
 def test_pyiceberg_stages_a_table_in_a_transaction(lake, namespace):
@@ -64,6 +99,7 @@ def test_odd_names_round_trip_through_pyiceberg(lake, namespace):
     assert table.scan().to_arrow().num_rows == 2
 
 
+@every_door
 def test_duckdb_lives(lake, namespace):
     db = lake.duckdb()
     db.execute(f"CREATE TABLE ice.{namespace}.t (id BIGINT, name VARCHAR, day DATE)")
@@ -71,6 +107,8 @@ def test_duckdb_lives(lake, namespace):
     assert db.execute(f"SELECT count(*), sum(id) FROM ice.{namespace}.t").fetchone() == (10, 45)
     db.execute(f"DELETE FROM ice.{namespace}.t WHERE id < 4")
     db.execute(f"UPDATE ice.{namespace}.t SET name = 'changed' WHERE id = 9")
+    read = lake.pyiceberg().load_table(f"{namespace}.t").scan().to_arrow()
+    assert sorted(read["name"].to_pylist()) == ["changed", "n4", "n5", "n6", "n7", "n8"]
     assert db.execute(f"SELECT count(*), min(id) FROM ice.{namespace}.t").fetchone() == (6, 4)
     db.execute(f"CREATE TABLE ice.{namespace}.copy AS SELECT * FROM ice.{namespace}.t WHERE id > 6")
     assert db.execute(f"SELECT name FROM ice.{namespace}.copy ORDER BY id").fetchall() == [("n7",), ("n8",), ("changed",)]
@@ -86,6 +124,37 @@ def test_duckdb_lives(lake, namespace):
     assert fresh.execute(f"SELECT more FROM ice.{namespace}.t WHERE id = 101").fetchone() == (5,)
     fresh.execute(f"DROP TABLE ice.{namespace}.copy")
     assert lake.pyiceberg().list_tables(namespace) == [(namespace, "t")]
+    for change in (
+        "RENAME COLUMN name TO label", "ALTER COLUMN more TYPE BIGINT", "DROP COLUMN day", "SET PARTITIONED BY (bucket(4, id))",
+    ):
+        fresh.execute(f"ALTER TABLE ice.{namespace}.t {change}")
+    fresh.execute(f"INSERT INTO ice.{namespace}.t VALUES (102, 'c', 5000000000)")
+    fresh.execute(f"MERGE INTO ice.{namespace}.t USING (SELECT 4 AS id) s ON t.id = s.id WHEN MATCHED THEN DELETE")
+    assert lake.duckdb().execute(f"SELECT * FROM ice.{namespace}.t WHERE id < 6 OR id > 101 ORDER BY id").fetchall() == [
+        (5, "n5", None), (102, "c", 5_000_000_000),
+    ]
+    fresh.execute(f"ALTER TABLE ice.{namespace}.t RENAME TO u")
+    table = lake.pyiceberg().load_table(f"{namespace}.u")
+    assert [field.name for field in table.schema().fields] == ["id", "label", "more"]
+    assert [field.transform for field in table.spec().fields] == [BucketTransform(4)]
+    assert lake.pyiceberg().list_tables(namespace) == [(namespace, "u")]
+
+
+@every_door
+def test_duckdb_makes_a_namespace_and_a_table_of_format_3(lake, namespace):
+    db = lake.duckdb()
+    db.execute(f"CREATE SCHEMA ice.{namespace}_own")
+    db.execute(f"CREATE TABLE ice.{namespace}_own.t (id BIGINT) WITH ('format-version' = 3)")
+    db.execute(f"INSERT INTO ice.{namespace}_own.t SELECT * FROM range(5)")
+    db.execute(f"DELETE FROM ice.{namespace}_own.t WHERE id = 2")
+    assert lake.pyiceberg().load_table(f"{namespace}_own.t").metadata.next_row_id == 5
+    fresh = lake.duckdb()
+    assert fresh.execute(f"SELECT id FROM ice.{namespace}_own.t ORDER BY id").fetchall() == [(0,), (1,), (3,), (4,)]
+    with pytest.raises(duckdb.Error, match="not empty"):
+        fresh.execute(f"DROP SCHEMA ice.{namespace}_own")
+    fresh.execute(f"DROP TABLE ice.{namespace}_own.t")
+    fresh.execute(f"DROP SCHEMA ice.{namespace}_own")
+    assert not lake.pyiceberg().namespace_exists(f"{namespace}_own")
 
 
 def test_each_reads_what_the_other_wrote(lake, namespace):

@@ -1,0 +1,247 @@
+"""Spark, and with it Iceberg's Java client, lives through the catalog by every door; PyIceberg and DuckDB read what it wrote.
+
+One JVM serves all tests: each door is a catalog of the session.
+"""
+
+import os
+
+import pytest
+from pyspark.errors import AnalysisException
+from pyspark.sql import SparkSession
+
+from conftest import CACHE, every_door
+
+SETTINGS = {
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.memory": "1g",
+    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+    "spark.driver.extraClassPath": f"{CACHE}/jars/*",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    # A few rows at a time: a compiler of queries and a second thread cost more than they save.
+    "spark.default.parallelism": "1",
+    "spark.sql.shuffle.partitions": "1",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+}
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("spark")
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    builder = SparkSession.builder.master("local[1]").config(map=SETTINGS)
+    session = builder.config("spark.sql.warehouse.dir", folder).config("spark.local.dir", folder).getOrCreate()
+    gateway = session.sparkContext._gateway
+    yield session
+    session.stop()
+    gateway.shutdown()
+    # The JVM ends with what it reads from.
+    gateway.proc.stdin.close()
+    gateway.proc.wait(40)
+
+
+class Catalog:
+    """A catalog of the session. Names in its statements are looked up in it."""
+
+    def __init__(self, spark, name, settings):
+        self.spark, self.name = spark, name
+        own = {"type": "rest", "rest.auth.type": "oauth2" if {"token", "credential"} & settings.keys() else "none"}
+        if "s3.access-key-id" in settings:
+            own["io-impl"] = "org.apache.iceberg.aws.s3.S3FileIO"
+        spark.conf.set(f"spark.sql.catalog.{name}", "org.apache.iceberg.spark.SparkCatalog")
+        for key, value in {**settings, **own}.items():
+            spark.conf.set(f"spark.sql.catalog.{name}.{key}", value)
+
+    def sql(self, statement):
+        self.spark.catalog.setCurrentCatalog(self.name)
+        return [tuple(row) for row in self.spark.sql(statement).collect()]
+
+    def column(self, statement):
+        return [row[0] for row in self.sql(statement)]
+
+
+@pytest.fixture
+def ice(request, spark, lake):
+    return Catalog(spark, f"ice_{request.node.callspec.id}", lake.client_settings())
+
+
+@every_door
+def test_spark_lives(ice, lake, request):
+    ns = f"spark_{request.node.callspec.id}"
+    sql, column = ice.sql, ice.column
+    sql(f"CREATE NAMESPACE {ns} COMMENT 'a life'")
+    sql(f"CREATE NAMESPACE {ns}.inner")
+    sql(f"ALTER NAMESPACE {ns} SET PROPERTIES ('k' = 'v')")
+    assert ns in column("SHOW NAMESPACES") and column(f"SHOW NAMESPACES IN {ns}") == [f"{ns}.inner"]
+    described = dict(sql(f"DESCRIBE NAMESPACE EXTENDED {ns}"))
+    assert described["Comment"] == "a life" and "(k,v)" in described["Properties"]
+    sql(f"DROP NAMESPACE {ns}.inner")
+    assert column(f"SHOW NAMESPACES IN {ns}") == []
+
+    sql(
+        f"CREATE TABLE {ns}.t (id BIGINT NOT NULL, name STRING, at TIMESTAMP) USING iceberg PARTITIONED BY (days(at)) "
+        "TBLPROPERTIES ('write.delete.mode' = 'merge-on-read', 'write.merge.mode' = 'merge-on-read')"
+    )
+    sql(f"INSERT INTO {ns}.t SELECT id, 'n' || id, TIMESTAMP '2024-01-01' + make_interval(0, 0, 0, id % 3) FROM range(10)")
+    first, moment = sql(f"SELECT snapshot_id, string(committed_at) FROM {ns}.t.snapshots")[0]
+    assert column(f"SELECT id FROM {ns}.t WHERE at >= TIMESTAMP '2024-01-03' ORDER BY id") == [2, 5, 8]
+
+    # One by files of positions, one by files written again, one by both at once.
+    sql(f"DELETE FROM {ns}.t WHERE id = 4")
+    sql(f"UPDATE {ns}.t SET name = 'changed' WHERE id = 5")
+    sql(
+        f"MERGE INTO {ns}.t USING (SELECT 6 AS id, 'merged' AS name UNION ALL SELECT 100, 'new') s ON t.id = s.id "
+        "WHEN MATCHED THEN UPDATE SET name = s.name "
+        "WHEN NOT MATCHED THEN INSERT (id, name, at) VALUES (s.id, s.name, TIMESTAMP '2024-01-02')"
+    )
+    assert set(sql(f"SELECT content, file_format FROM {ns}.t.all_delete_files")) == {(1, "PARQUET")}
+    names = {id: f"n{id}" for id in range(10) if id != 4} | {5: "changed", 6: "merged", 100: "new"}
+    assert dict(sql(f"SELECT id, name FROM {ns}.t")) == names
+    read = lake.pyiceberg().load_table(f"{ns}.t").scan().to_arrow()
+    assert dict(zip(read["id"].to_pylist(), read["name"].to_pylist())) == names
+    assert dict(lake.duckdb().execute(f"SELECT id, name FROM ice.{ns}.t").fetchall()) == names
+
+    for change in (
+        "ADD COLUMN more INT AFTER id",
+        "ALTER COLUMN more TYPE BIGINT",
+        "RENAME COLUMN name TO label",
+        "ADD PARTITION FIELD bucket(4, id) AS shard",
+        "REPLACE PARTITION FIELD days(at) WITH months(at)",
+        "WRITE ORDERED BY id",
+    ):
+        sql(f"ALTER TABLE {ns}.t {change}")
+    sql(f"INSERT INTO {ns}.t VALUES (200, 5000000000, 'late', TIMESTAMP '2024-03-01')")
+    assert sql(f"SELECT id, more, label FROM {ns}.t WHERE id > 99 ORDER BY id") == [(100, None, "new"), (200, 5000000000, "late")]
+    assert sorted(column(f"SELECT DISTINCT spec_id FROM {ns}.t.files")) == [0, 2]
+    assert lake.pyiceberg().load_table(f"{ns}.t").scan(row_filter="id == 200").to_arrow()["label"].to_pylist() == ["late"]
+
+    assert column(f"SELECT id FROM {ns}.t VERSION AS OF {first} ORDER BY id") == list(range(10))
+    assert column(f"SELECT count(*) FROM {ns}.t TIMESTAMP AS OF '{moment}'") == [10]
+    sql(f"ALTER TABLE {ns}.t CREATE TAG start AS OF VERSION {first}")
+    sql(f"ALTER TABLE {ns}.t CREATE BRANCH side")
+    sql(f"INSERT INTO {ns}.t.branch_side VALUES (300, 1, 'side', TIMESTAMP '2024-03-02')")
+    counts = [column(f"SELECT count(*) FROM {ns}.t VERSION AS OF '{ref}'") for ref in ("start", "main", "side")]
+    assert counts == [[10], [11], [12]]
+    sql(f"CALL system.fast_forward('{ns}.t', 'main', 'side')")
+    sql(f"ALTER TABLE {ns}.t DROP TAG start")
+    sql(f"CALL system.expire_snapshots(table => '{ns}.t', older_than => TIMESTAMP '2999-01-01', retain_last => 1)")
+    assert column(f"SELECT count(*) FROM {ns}.t.snapshots") == [1]
+
+    sql(f"ALTER TABLE {ns}.t RENAME TO {ns}.u")
+    assert sql(f"SHOW TABLES IN {ns}") == [(ns, "u", False)] and lake.pyiceberg().list_tables(ns) == [(ns, "u")]
+    assert column(f"SELECT count(*) FROM {ns}.u") == [12]
+    table = lake.pyiceberg().load_table(f"{ns}.u")
+    files = [table.metadata_location, *column(f"SELECT file_path FROM {ns}.u.files")]
+    assert all(table.io.new_input(file).exists() for file in files)
+    sql(f"DROP TABLE {ns}.u PURGE")
+    assert not any(table.io.new_input(file).exists() for file in files)
+    sql(f"DROP NAMESPACE {ns}")
+    assert ns not in column("SHOW NAMESPACES")
+
+
+@every_door
+def test_format_3_through_spark(ice, lake, namespace):
+    table = f"{namespace}.t"
+    ice.sql(
+        f"CREATE TABLE {table} USING iceberg TBLPROPERTIES ('format-version' = '3', 'write.delete.mode' = 'merge-on-read', "
+        "'write.update.mode' = 'merge-on-read') AS SELECT id, 'a' AS name FROM range(5)"
+    )
+    ice.sql(f"DELETE FROM {table} WHERE id = 2")
+    ice.sql(f"UPDATE {table} SET name = 'b' WHERE id = 3")
+    assert set(ice.sql(f"SELECT content, file_format FROM {table}.delete_files")) == {(1, "PUFFIN")}
+    # A changed row keeps its id and tells the commit that changed it; the catalog gave the ids out.
+    lineage = ice.sql(f"SELECT id, name, _row_id, _last_updated_sequence_number FROM {table} ORDER BY id")
+    assert lineage == [(0, "a", 0, 1), (1, "a", 1, 1), (3, "b", 3, 3), (4, "a", 4, 1)]
+    assert sorted(lake.duckdb().execute(f"SELECT id, name FROM ice.{table}").fetchall()) == [(0, "a"), (1, "a"), (3, "b"), (4, "a")]
+    assert lake.pyiceberg().load_table(table).metadata.next_row_id > 5
+
+    ice.sql(f"CREATE OR REPLACE TABLE {table} USING iceberg AS SELECT 'one' AS only")
+    assert ice.sql(f"SELECT * FROM {table}") == [("one",)]
+    assert ice.column(f"SELECT count(*) FROM {table}.snapshots") == [4]
+    ice.sql(f"DROP TABLE {table}")
+    assert ice.sql(f"SHOW TABLES IN {namespace}") == []
+
+
+@every_door
+def test_views_through_spark(ice, lake, namespace):
+    sql, column = ice.sql, ice.column
+    sql(f"CREATE TABLE {namespace}.t USING iceberg AS SELECT id FROM range(10)")
+    sql(f"CREATE VIEW {namespace}.v COMMENT 'big ones' AS SELECT id FROM {namespace}.t WHERE id > 5")
+    assert column(f"SELECT id FROM {namespace}.v ORDER BY id") == [6, 7, 8, 9]
+    with pytest.raises(AnalysisException, match="ALREADY_EXISTS"):
+        sql(f"CREATE VIEW {namespace}.v AS SELECT 1 AS one")
+    sql(f"CREATE OR REPLACE VIEW {namespace}.v (n COMMENT 'a number') AS SELECT id FROM {namespace}.t WHERE id > 7")
+    sql(f"ALTER VIEW {namespace}.v SET TBLPROPERTIES ('k' = 'v', 'gone' = 'x')")
+    sql(f"ALTER VIEW {namespace}.v UNSET TBLPROPERTIES ('gone')")
+    properties = dict(sql(f"SHOW TBLPROPERTIES {namespace}.v"))
+    assert properties["k"] == "v" and "gone" not in properties
+    assert lake.pyiceberg().list_views(namespace) == [(namespace, "v")]
+    sql(f"ALTER VIEW {namespace}.v RENAME TO {ice.name}.{namespace}.w")
+    assert sql(f"SHOW VIEWS IN {namespace}") == [(namespace, "w", False)]
+    assert column(f"SELECT n FROM {namespace}.w ORDER BY n") == [8, 9]
+    sql(f"DROP VIEW {namespace}.w")
+    assert sql(f"SHOW VIEWS IN {namespace}") == []
+    with pytest.raises(AnalysisException, match="NOT_FOUND"):
+        sql(f"SELECT * FROM {namespace}.w")
+
+
+@pytest.mark.parametrize("lake", ["local", "token"], indirect=True)
+def test_spark_tends_a_table(ice, lake, spark, namespace):
+    """What is asked seldom: old formats upgraded, snapshots that no branch has, going back, statistics, other names."""
+    sql, column, table = ice.sql, ice.column, f"{namespace}.t"
+    sql(f"CREATE TABLE {table} USING iceberg TBLPROPERTIES ('format-version' = '1') AS SELECT 1 AS id")
+    for version in (2, 3):
+        sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('format-version' = '{version}')")
+        sql(f"INSERT INTO {table} VALUES ({version})")
+    assert lake.pyiceberg().load_table(table).format_version == 3
+    assert column(f"SELECT id FROM {table} ORDER BY id") == [1, 2, 3]
+
+    before, after = column(f"SELECT snapshot_id FROM {table}.history ORDER BY made_current_at")[1:]
+    sql(f"CALL system.rollback_to_snapshot('{table}', {before})")
+    assert column(f"SELECT id FROM {table} ORDER BY id") == [1, 2]
+    sql(f"CALL system.set_current_snapshot('{table}', {after})")
+    assert column(f"SELECT id FROM {table} ORDER BY id") == [1, 2, 3]
+
+    # Written and audited first, published later: until then the snapshot belongs to no branch.
+    sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('write.wap.enabled' = 'true')")
+    spark.conf.set("spark.wap.id", "audited")
+    sql(f"INSERT INTO {table} VALUES (4)")
+    spark.conf.unset("spark.wap.id")
+    assert column(f"SELECT id FROM {table} ORDER BY id") == [1, 2, 3]
+    sql(f"CALL system.publish_changes('{table}', 'audited')")
+    assert column(f"SELECT id FROM {table} ORDER BY id") == [1, 2, 3, 4]
+
+    sql(f"CALL system.rewrite_data_files(table => '{table}', options => map('rewrite-all', 'true'))")
+    sql(f"CALL system.compute_table_stats(table => '{table}')")
+    assert column(f"SELECT count(*) FROM {table}.files") == [1]
+    metadata = lake.pyiceberg().load_table(table).metadata
+    assert [statistics.snapshot_id for statistics in metadata.statistics] == [metadata.current_snapshot_id]
+
+    # Dropped without its files, and taken in again by its last metadata, under a name as odd as they come.
+    sql(f"CREATE NAMESPACE {namespace}.`a.b/c`")
+    assert column(f"SHOW NAMESPACES IN {namespace}") == [f"{namespace}.`a.b/c`"]
+    location = lake.pyiceberg().load_table(table).metadata_location
+    sql(f"DROP TABLE {table}")
+    sql(f"CALL system.register_table(table => '{namespace}.back', metadata_file => '{location}')")
+    sql(f"ALTER TABLE {namespace}.back RENAME TO {namespace}.`a.b/c`.`t 3/é+%x`")
+    assert column(f"SELECT id FROM {namespace}.`a.b/c`.`t 3/é+%x` ORDER BY id") == [1, 2, 3, 4]
+    assert lake.pyiceberg().list_tables((namespace, "a.b/c")) == [(namespace, "a.b/c", "t 3/é+%x")]
+
+
+@pytest.mark.parametrize("lake", ["token", "credential"], indirect=True)
+def test_spark_is_told_what_it_may_not(ice, lake, spark, namespace):
+    ice.sql(f"CREATE TABLE {namespace}.t USING iceberg AS SELECT id FROM range(3)")
+    reader = Catalog(spark, f"{ice.name}_reader", lake.reader.client_settings())
+    assert reader.column(f"SELECT count(*) FROM {namespace}.t") == [3]
+    for statement in (f"INSERT INTO {namespace}.t VALUES (9)", f"DROP TABLE {namespace}.t", f"CREATE NAMESPACE {namespace}.inner"):
+        with pytest.raises(Exception, match="ForbiddenException"):
+            reader.sql(statement)
+    assert ice.column(f"SELECT count(*) FROM {namespace}.t") == [3]
+    stranger = Catalog(spark, f"{ice.name}_stranger", {**lake.client_settings(), lake.how: "flo_wrong"})
+    with pytest.raises(Exception, match="NotAuthorizedException"):
+        stranger.sql("SHOW NAMESPACES")
