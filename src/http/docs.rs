@@ -6,8 +6,10 @@ use axum::extract::State;
 use axum::response::Redirect;
 use axum::routing::get;
 use utoipa::OpenApi;
-use utoipa::openapi::path::Operation;
-use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, ResponseBuilder, Server};
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{Object, Type};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder, Server};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::Api;
@@ -44,30 +46,83 @@ pub(super) fn complete(mut document: Document, base_path: &str) -> Document {
         document.servers = Some(vec![Server::new(base_path)]);
     }
     for (path, item) in &mut document.paths.paths {
+        let changing = [&mut item.post, &mut item.delete];
+        for operation in changing.into_iter().flatten().filter(|_| takes_key(path)) {
+            add_key(operation);
+        }
         let operations = [&mut item.get, &mut item.head, &mut item.post, &mut item.put, &mut item.delete];
         for operation in operations.into_iter().flatten() {
             add_common(path, operation);
         }
     }
+    let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    document.components.get_or_insert_default().add_security_scheme(BEARER, bearer);
+    // Whether one is needed is the server's setting.
+    let either = [SecurityRequirement::default(), SecurityRequirement::new(BEARER, [""; 0])];
+    document.security = Some(either.into());
     document
 }
+
+const BEARER: &str = "token";
+
+/// Whether what is under a path is done once for each `Idempotency-Key`.
+fn takes_key(path: &str) -> bool {
+    let asks = ["/oauth/tokens", "/metrics", "/plan", "/plan/{plan-id}", "/tasks"];
+    path.starts_with("/v1/") && !asks.iter().any(|asks| path.ends_with(asks))
+}
+
+fn add_key(operation: &mut Operation) {
+    let key = ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .description(Some("A UUID: the same request with the same key is done once, and answered alike"))
+        .schema(Some(Object::with_type(Type::String)))
+        .build();
+    operation.parameters.get_or_insert_default().push(key.into());
+    let used = answer("The key was used for another request", "IcebergErrorResponse");
+    operation.responses.responses.entry("422".to_owned()).or_insert_with(|| used.into());
+}
+
+fn answer(description: &str, body: &str) -> Response {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(body))).build();
+    let media = if body == PROBLEM { PROBLEM_MEDIA } else { JSON_MEDIA };
+    ResponseBuilder::new().description(description).content(media, content).build()
+}
+
+const PROBLEM: &str = "Problem";
+const PROBLEM_MEDIA: &str = "application/problem+json";
+const JSON_MEDIA: &str = "application/json";
 
 /// What any request under a path may be answered, beside what its route says itself.
 fn add_common(path: &str, operation: &mut Operation) {
     let (common, body): (&[(&str, &str)], _) = match path.split('/').nth(1) {
         Some("v1") if path == "/v1/oauth/tokens" => (&[("5XX", FAULT)], "OAuthError"),
         Some("v1") => (COMMON, "IcebergErrorResponse"),
-        Some("ingest" | "manage") => (&COMMON[1..3], "Problem"),
+        Some("ingest" | "manage") => (COMMON_ELSEWHERE, PROBLEM),
         _ => return,
     };
-    // Only of a commit can a proxy lose the outcome.
-    let commits = operation.responses.responses.contains_key("500");
-    for (status, description) in common.iter().filter(|(status, _)| commits || !matches!(*status, "502" | "504")) {
-        let schema = Some(Ref::from_schema_name(body));
-        let content = ContentBuilder::new().schema(schema).build();
-        let media = if body == "Problem" { "application/problem+json" } else { "application/json" };
-        let response = ResponseBuilder::new().description(*description).content(media, content).build();
-        operation.responses.responses.entry((*status).to_owned()).or_insert_with(|| response.into());
+    let responses = &mut operation.responses.responses;
+    // Only of a commit can a proxy lose the outcome; only a body can be too large.
+    let (commits, sends) = (responses.contains_key("500"), operation.request_body.is_some());
+    let fits = |status: &str| match status {
+        "413" => sends,
+        "502" | "504" => commits,
+        _ => true,
+    };
+    for (status, description) in common.iter().filter(|(status, _)| fits(status)) {
+        responses.entry((*status).to_owned()).or_insert_with(|| answer(description, body).into());
+    }
+    if body == PROBLEM {
+        let refused = responses.iter_mut().filter(|(status, _)| !status.starts_with('2'));
+        for response in refused.filter_map(|(_, response)| match response {
+            RefOr::T(response) => Some(response),
+            RefOr::Ref(_) => None,
+        }) {
+            // A route says only which body it is.
+            if let Some(content) = response.content.shift_remove(JSON_MEDIA) {
+                response.content.insert(PROBLEM_MEDIA.to_owned(), content);
+            }
+        }
     }
 }
 
@@ -79,11 +134,20 @@ const COMMON: &[(&str, &str)] = &[
     ("401", "No valid token"),
     ("403", "The token may not do this"),
     ("406", "Never answered: what stands here is supported"),
+    ("413", "The body is larger than is taken"),
     ("419", "Never answered: 401 says that a token has ended"),
     ("502", "From a proxy: the outcome is not known"),
     ("503", "Certainly not done; try again after Retry-After"),
     ("504", "From a proxy: the outcome is not known"),
     ("5XX", FAULT),
+];
+
+/// What may happen to any request outside `/v1`.
+const COMMON_ELSEWHERE: &[(&str, &str)] = &[
+    ("400", "Malformed request"),
+    ("401", "No valid token"),
+    ("403", "The token may not do this"),
+    ("413", "The body is larger than is taken"),
 ];
 
 /// This document.

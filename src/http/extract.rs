@@ -86,6 +86,18 @@ impl<S: Sync> FromRequestParts<S> for PlanPath {
     }
 }
 
+/// `{id}` of a token's path.
+#[derive(Debug)]
+pub(super) struct TokenPath(pub(super) String);
+
+impl<S: Sync> FromRequestParts<S> for TokenPath {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        Ok(Self(decode(raw(parts, "{id}")?)?.into_owned()))
+    }
+}
+
 fn name_of(parts: &Parts, name: &str) -> Result<TableName, Failure> {
     let namespace = namespace_of(raw(parts, "{namespace}")?)?;
     Ok(TableName::new(namespace, &decode(raw(parts, name)?)?)?)

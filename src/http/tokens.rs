@@ -1,14 +1,14 @@
 //! `/manage/v1/tokens`: who may call.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
 use super::error::Failure;
-use super::extract::JsonBody;
+use super::extract::{JsonBody, TokenPath};
 use super::ingest::Problem;
 use crate::auth::{Mode, Right, Token};
 use crate::clock;
@@ -133,7 +133,7 @@ pub(super) async fn create_token(
         (status = 404, description = "No such token", body = Problem),
     ),
 )]
-pub(super) async fn revoke_token(State(api): State<Api>, Path(id): Path<String>) -> Result<StatusCode, Failure> {
+pub(super) async fn revoke_token(State(api): State<Api>, TokenPath(id): TokenPath) -> Result<StatusCode, Failure> {
     let access = api.access.clone();
     to_its_end(async move { access.revoke(&id).await }).await?;
     Ok(StatusCode::NO_CONTENT)

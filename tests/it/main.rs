@@ -17,6 +17,7 @@ mod kit;
 mod operations;
 mod oracle;
 mod packaging;
+mod plans;
 mod specification;
 mod tidy;
 mod warehouses;

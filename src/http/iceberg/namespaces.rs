@@ -23,7 +23,7 @@ use crate::names::Namespace;
     params(
         ("parent" = Option<String>, Query, description = "Levels joined by %1F; the top level if absent"),
         ("pageToken" = Option<String>, Query, description = "Empty for the first page"),
-        ("pageSize" = Option<u32>, Query, description = "Entries of a page, at least 1"),
+        ("pageSize" = Option<u32>, Query, minimum = 1, description = "Entries of a page, at least 1"),
     ),
     responses(
         (status = 200, description = "The namespaces", body = ListNamespacesResponse),

@@ -26,7 +26,7 @@ use crate::names::Tabular;
     params(
         ("namespace" = String, Path, description = "Levels joined by %1F"),
         ("pageToken" = Option<String>, Query, description = "Empty for the first page"),
-        ("pageSize" = Option<u32>, Query, description = "Entries of a page, at least 1"),
+        ("pageSize" = Option<u32>, Query, minimum = 1, description = "Entries of a page, at least 1"),
     ),
     responses(
         (status = 200, description = "The tables", body = ListTablesResponse),

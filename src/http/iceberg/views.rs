@@ -104,7 +104,7 @@ fn answer(view: &LoadedView, accepted: &Accepted) -> Response {
     params(
         ("namespace" = String, Path, description = "Levels joined by %1F"),
         ("pageToken" = Option<String>, Query, description = "Empty for the first page"),
-        ("pageSize" = Option<u32>, Query, description = "Entries of a page, at least 1"),
+        ("pageSize" = Option<u32>, Query, minimum = 1, description = "Entries of a page, at least 1"),
     ),
     responses(
         (status = 200, description = "The views", body = ListTablesResponse),
