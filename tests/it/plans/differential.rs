@@ -30,7 +30,7 @@ async fn a_plan_lists_what_brute_force_finds() {
         let world = World::new(&server, &format!("t{seed}"), &mut chance).await;
         for number in 0..40 {
             let depth = chance.below(4);
-            let question = Question::random(&mut chance, &world.columns, depth);
+            let question = Question::random(&mut chance, &world, depth);
             let filter = question.json(&mut chance, &world.columns);
             let found = plan(&server, &world.name, &json!({"filter": filter})).await;
             let what = format!("seed {seed}, filter {number}: {filter}");

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::world::{Chance, Column, Row};
+use super::world::{Chance, Column, Row, World};
 
 /// A filter.
 #[derive(Debug, Clone)]
@@ -18,25 +18,29 @@ pub enum Question {
 const COMPARISONS: [&str; 6] = ["lt", "lt-eq", "gt", "gt-eq", "eq", "not-eq"];
 
 impl Question {
-    /// A random filter over these columns.
-    pub fn random(chance: &mut Chance, columns: &[Column], depth: usize) -> Self {
+    /// A random filter over a table's columns.
+    pub fn random(chance: &mut Chance, world: &World, depth: usize) -> Self {
         match chance.below(if depth == 0 { 1 } else { 4 }) {
             1 => Self::And(
-                Box::new(Self::random(chance, columns, depth - 1)),
-                Box::new(Self::random(chance, columns, depth - 1)),
+                Box::new(Self::random(chance, world, depth - 1)),
+                Box::new(Self::random(chance, world, depth - 1)),
             ),
             2 => Self::Or(
-                Box::new(Self::random(chance, columns, depth - 1)),
-                Box::new(Self::random(chance, columns, depth - 1)),
+                Box::new(Self::random(chance, world, depth - 1)),
+                Box::new(Self::random(chance, world, depth - 1)),
             ),
-            3 => Self::Not(Box::new(Self::random(chance, columns, depth - 1))),
-            _ => Self::test(chance, columns),
+            3 => Self::Not(Box::new(Self::random(chance, world, depth - 1))),
+            _ => Self::test(chance, world),
         }
     }
 
-    fn test(chance: &mut Chance, columns: &[Column]) -> Self {
-        let column = chance.below(columns.len());
-        let of = &columns[column];
+    fn test(chance: &mut Chance, world: &World) -> Self {
+        // Half of the tests are of columns that partitions are made from.
+        let column = match world.sources.len() {
+            sources if sources > 0 && chance.one_in(2) => world.sources[chance.below(sources)],
+            _ => chance.below(world.columns.len()),
+        };
+        let of = &world.columns[column];
         let literal = |chance: &mut Chance| chance.below(of.literals);
         let (operation, literals) = match chance.below(10) {
             0 => ("is-null", vec![]),

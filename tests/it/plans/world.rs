@@ -61,7 +61,7 @@ fn column(id: i32, kind: &'static str, domain: Vec<(Value, Datum)>) -> Column {
 
 /// The columns of every table; those with nanoseconds only in v3.
 pub fn columns(version: u8) -> Vec<Column> {
-    let ints = [-11, -1, 0, 1, 7, 34];
+    let ints = [-11, -10, -1, 0, 9, 10, 34];
     let days = [("1969-12-31", -1), ("1970-01-01", 0), ("2020-02-29", 18_321), ("2024-01-01", 19_723)];
     let moments = [
         "1969-12-31T23:30:00.000000",
@@ -158,7 +158,10 @@ pub struct World {
     pub columns: Vec<Column>,
     pub files: Vec<File>,
     pub deletes: Vec<DeleteFile>,
+    /// The specs without fields.
     pub unpartitioned: Vec<i32>,
+    /// The columns that a spec is made from.
+    pub sources: Vec<usize>,
     version: u8,
     location: String,
     metadata: TableMetadata,
@@ -210,6 +213,7 @@ impl World {
             files: Vec::new(),
             deletes: Vec::new(),
             unpartitioned: Vec::new(),
+            sources: Vec::new(),
             version,
             location: made["metadata"]["location"].as_str().expect("a location").to_owned(),
             metadata: serde_json::from_value(made["metadata"].clone()).expect("metadata"),
@@ -223,12 +227,13 @@ impl World {
             }
             world.step(server, chance).await;
         }
-        world.unpartitioned = world
-            .metadata
-            .partition_specs_iter()
-            .filter(|spec| spec.fields().is_empty())
-            .map(|spec| spec.spec_id())
-            .collect();
+        for spec in world.metadata.partition_specs_iter() {
+            if spec.fields().is_empty() {
+                world.unpartitioned.push(spec.spec_id());
+            }
+            let place = |id: i32| world.columns.iter().position(|column| column.id == id);
+            world.sources.extend(spec.fields().iter().filter_map(|field| place(field.source_id)));
+        }
         world
     }
 
