@@ -45,7 +45,8 @@ impl Connection {
     }
 }
 
-fn get(path: &str) -> Vec<u8> {
+/// The bytes of a GET.
+pub fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes()
 }
 
@@ -58,24 +59,24 @@ fn cpu_seconds(pid: u32) -> f64 {
 }
 
 /// What is asked of which server.
-pub struct Asked<'a> {
+pub struct Asked {
     pub address: SocketAddr,
     pub pid: u32,
-    pub path: &'a str,
+    pub request: Vec<u8>,
 }
 
-impl Asked<'_> {
+impl Asked {
     /// Requests that the server answers per CPU-second of its own.
     fn per_cpu_second(&self, connections: usize, seconds: f64) -> f64 {
         let before = cpu_seconds(self.pid);
-        let count = run(self.address, &get(self.path), connections, Duration::from_secs_f64(seconds), u64::MAX);
+        let count = run(self.address, &self.request, connections, Duration::from_secs_f64(seconds), u64::MAX);
         count as f64 / (cpu_seconds(self.pid) - before)
     }
 }
 
 /// Requests per CPU-second of several servers, by turns, so that what else the machine does meets all alike: the median
 /// of each, and of each one's ratio to the first.
-pub fn by_turns(asked: &[Asked<'_>], connections: usize) -> Vec<(f64, f64)> {
+pub fn by_turns(asked: &[Asked], connections: usize) -> Vec<(f64, f64)> {
     let round = |seconds| asked.iter().map(|one| one.per_cpu_second(connections, seconds)).collect::<Vec<f64>>();
     round(0.5);
     let rounds: Vec<Vec<f64>> = (0..super::ROUNDS).map(|_| round(1.0)).collect();

@@ -13,6 +13,7 @@
 )]
 
 mod load;
+mod plans;
 mod process;
 mod rows;
 
@@ -31,9 +32,14 @@ fn main() {
         return process::serve_bare(&arguments[at + 1]);
     }
     let filter = arguments.iter().skip(1).find(|argument| !argument.starts_with("--")).cloned().unwrap_or_default();
-    for (name, run) in
-        [("start", start as fn()), ("load_table", load_table), ("commits", commits), ("ndjson", rows::ndjson)]
-    {
+    for (name, run) in [
+        ("start", start as fn()),
+        ("load_table", load_table),
+        ("tokens", tokens),
+        ("commits", commits),
+        ("plans", plans::plans),
+        ("ndjson", rows::ndjson),
+    ] {
         if name.contains(&filter) {
             run();
         }
@@ -65,9 +71,9 @@ fn load_table() {
         let path = format!("/v1/namespaces/ns/tables/{name}");
         let body = server.get(&path);
         let bare = Bare::start(&body);
-        let of = |path| Asked { address: server.address(), pid: server.pid(), path };
+        let of = |path: &str| Asked { address: server.address(), pid: server.pid(), request: load::get(path) };
         let asked = [
-            Asked { address: bare.address(), pid: bare.pid(), path: "/" },
+            Asked { address: bare.address(), pid: bare.pid(), request: load::get("/") },
             of(&path),
             of("/v1/namespaces/ns/tables/none"),
         ];
@@ -88,6 +94,47 @@ fn load_table() {
     load::requests(server.address(), "/v1/namespaces/ns/tables/new", 16, 1_000_000);
     println!("memory after 1 M loads   {:.1} MB, before {before:.1} MB   (goal: flat)", server.resident_mb());
     server.stop();
+}
+
+/// Requests at the token endpoint per CPU-second beside `loadTable` of the same server: Trino asks for a token at nearly
+/// every operation.
+fn tokens() {
+    let server = Server::guarded();
+    server.make_table("t", 0);
+    let of = |request: Vec<u8>| Asked { address: server.address(), pid: server.pid(), request };
+    let form = |secret: &str| {
+        let form = format!("grant_type=client_credentials&scope=catalog&client_id=x&client_secret={secret}");
+        process::post("/v1/oauth/tokens", &form, "keep-alive")
+            .replacen("\r\n", "\r\nContent-Type: application/x-www-form-urlencoded\r\n", 1)
+            .into_bytes()
+    };
+    let line = format!("HTTP/1.1\r\n{}", server.authorization());
+    let load = String::from_utf8(load::get("/v1/namespaces/ns/tables/t")).expect("text");
+    let wrong = format!("flo_{}", "A".repeat(43));
+    let asked = [of(load.replacen("HTTP/1.1\r\n", &line, 1).into_bytes()), of(form(server.secret())), of(form(&wrong))];
+    let [(load, _), (given, ratio), (refused, missed)] = load::by_turns(&asked, 16)[..] else { return };
+    println!("token requests  {given:>9.0}/CPU-s  loadTable with a token {load:>9.0}/CPU-s  ratio {ratio:.2}");
+    println!("token refusals  {refused:>9.0}/CPU-s  ratio {missed:.2}");
+}
+
+/// The server's CPU for a commit on tables that keep so many snapshots.
+fn commit_cpu() {
+    let server = Server::fresh();
+    let cost = |snapshots: i64| {
+        let name = format!("keeps{snapshots}");
+        server.make_table(&name, snapshots);
+        let turns = 300;
+        let rate = load::served_per_cpu_second(server.pid(), || {
+            (1..=turns).for_each(|turn| server.turn_over(&name, snapshots + turn, turn));
+            f64::from(2 * i32::try_from(turns).expect("few"))
+        });
+        1e3 / rate
+    };
+    let (few, many) = (cost(20), cost(1_000));
+    println!(
+        "CPU of a commit, 20 snapshots {few:.2} ms, 1000 snapshots {many:.2} ms: ratio {:.2}   (goal <= 2.00)",
+        many / few
+    );
 }
 
 /// Durable commits a second against what the disk does alone, and how the cost grows with the table.
@@ -129,4 +176,5 @@ fn commits() {
         late / (early + write)
     );
     println!("{}", json!({"commit_early_ms": early * 1e3, "commit_late_ms": late * 1e3}));
+    commit_cpu();
 }

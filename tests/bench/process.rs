@@ -17,16 +17,39 @@ pub struct Server {
     dir: TempDir,
     address: SocketAddr,
     child: Option<Child>,
+    /// The secret of an administrator, where the server wants one.
+    secret: Option<String>,
 }
 
 impl Server {
     pub fn fresh() -> Self {
+        Self::over(tempfile::tempdir().expect("a directory"), None)
+    }
+
+    /// A server that wants a token.
+    pub fn guarded() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
+        let made = Command::new(env!("CARGO_BIN_EXE_floeberg"))
+            .args(["token", "create", "--admin"])
+            .current_dir(dir.path())
+            .env("FLOEBERG_AUTH", "token")
+            .output()
+            .expect("a token");
+        let secret = String::from_utf8(made.stdout).expect("text").trim().to_owned();
+        Self::over(dir, Some(secret))
+    }
+
+    fn over(dir: TempDir, secret: Option<String>) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
-        let mut server = Self { dir, address: free, child: None };
+        let mut server = Self { dir, address: free, child: None, secret };
         server.start();
         server.post("/v1/namespaces", &json!({"namespace": ["ns"]}));
         server
+    }
+
+    /// The secret of an administrator; nothing where none is wanted.
+    pub fn secret(&self) -> &str {
+        self.secret.as_deref().unwrap_or_default()
     }
 
     /// Starts the process and waits for its first answer.
@@ -34,6 +57,7 @@ impl Server {
         let child = Command::new(env!("CARGO_BIN_EXE_floeberg"))
             .args(["serve", "--listen", &self.address.to_string()])
             .current_dir(self.dir.path())
+            .env("FLOEBERG_AUTH", if self.secret.is_some() { "token" } else { "none" })
             .stdout(Stdio::null())
             .stderr(File::create(self.dir.path().join("log")).expect("a log"))
             .spawn()
@@ -72,11 +96,17 @@ impl Server {
     }
 
     pub fn get(&self, path: &str) -> Vec<u8> {
-        self.request(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+        self.request(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{}\r\n", self.authorization()))
     }
 
     pub fn post(&self, path: &str, body: &Value) -> Vec<u8> {
-        self.request(&post(path, &body.to_string(), "close"))
+        let request = post(path, &body.to_string(), "close");
+        self.request(&request.replacen("\r\n", &format!("\r\n{}", self.authorization()), 1))
+    }
+
+    /// The header that lets a request in, with its end of line; nothing where none is wanted.
+    pub fn authorization(&self) -> String {
+        self.secret.as_ref().map_or_else(String::new, |secret| format!("Authorization: Bearer {secret}\r\n"))
     }
 
     fn request(&self, text: &str) -> Vec<u8> {
@@ -114,6 +144,13 @@ impl Server {
         let took =
             lines.filter_map(|line| line.split("took_us=").nth(1)?.split_whitespace().next()?.parse::<f64>().ok());
         took.map(|us| us / 1e6).collect()
+    }
+
+    /// Adds an empty snapshot and removes the oldest.
+    pub fn turn_over(&self, name: &str, id: i64, oldest: i64) {
+        self.append(name, id);
+        let updates = json!([{"action": "remove-snapshots", "snapshot-ids": [oldest]}]);
+        self.post(&format!("/v1/namespaces/ns/tables/{name}"), &json!({"requirements": [], "updates": updates}));
     }
 
     /// Commits an empty snapshot.

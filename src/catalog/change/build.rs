@@ -6,6 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::{Outcome, RESERVED_PROPERTIES, Update, same_uuid};
+use crate::catalog::metadata::schema::Schema;
 use crate::catalog::metadata::snapshot::{EncryptionKey, Statistics};
 use crate::catalog::metadata::spec::PARTITION_ID_START;
 use crate::catalog::metadata::{FORMAT_VERSIONS, TableMetadata};
@@ -23,6 +24,8 @@ pub(super) struct Build {
     pub(super) last_spec: Option<i32>,
     pub(super) last_order: Option<i32>,
     pub(super) added_snapshots: HashSet<i64>,
+    /// The schema in force before this commit, and the snapshot whose rows readers saw.
+    pub(super) before: Option<(Arc<Schema>, i64)>,
     /// Entries of the snapshot log before this commit.
     pub(super) old_log: usize,
 }
@@ -30,7 +33,8 @@ pub(super) struct Build {
 impl Build {
     /// A change to a table that exists.
     pub(super) fn on(base: &TableMetadata) -> Self {
-        Self { metadata: base.clone(), exists: true, old_log: base.snapshot_log.len(), ..Self::nothing() }
+        let before = base.current_schema().ok().cloned().zip(base.current_snapshot_id);
+        Self { metadata: base.clone(), exists: true, before, old_log: base.snapshot_log.len(), ..Self::nothing() }
     }
 
     /// A table that does not exist yet.
@@ -55,6 +59,7 @@ impl Build {
             last_spec: None,
             last_order: None,
             added_snapshots: HashSet::new(),
+            before: None,
             old_log: 0,
         }
     }

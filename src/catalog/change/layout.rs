@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::build::Build;
 use super::next_id;
+use crate::catalog::metadata::evolution;
 use crate::catalog::metadata::schema::Schema;
 use crate::catalog::metadata::spec::{
     PARTITION_ID_START, PartitionField, PartitionSpec, SortOrder, Transform, check_source,
@@ -28,6 +29,7 @@ impl Build {
             None => next_id(self.metadata.schemas.iter().map(|have| have.schema_id))?,
         };
         if same.is_none() {
+            schema.check_new()?;
             self.metadata.schemas.push(Arc::new(Schema { schema_id: id, ..schema.clone() }));
             self.changed = true;
         }
@@ -180,10 +182,24 @@ impl Build {
         let order = order.ok_or_else(|| missing("sort order", "set-default-sort-order"))?;
         check_spec(spec, schema)?;
         check_order(order, schema)?;
+        self.check_evolution(schema)?;
         for schema in &metadata.schemas {
             schema.check_version(metadata.format_version)?;
         }
         Ok(())
+    }
+}
+
+impl Build {
+    /// The rows that were there must be readable with the schema in force, unless they were replaced.
+    fn check_evolution(&self, schema: &Schema) -> Result<()> {
+        let Some((before, rows)) = &self.before else { return Ok(()) };
+        let kept = self.metadata.current_snapshot_id.is_some_and(|now| self.metadata.is_ancestor(*rows, now));
+        if !kept || before.schema_id == schema.schema_id {
+            return Ok(());
+        }
+        let (version, specs) = (self.metadata.format_version, self.metadata.partition_specs.as_slice());
+        evolution::check(before, schema, evolution::Rules { version, specs })
     }
 }
 

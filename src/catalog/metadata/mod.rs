@@ -8,9 +8,11 @@
 //! references, `key-id` of v2 snapshots), reorders arrays, or refuses what the specification allows; there the
 //! specification decides.
 
+pub(super) mod evolution;
 pub mod json;
 mod read;
 pub mod schema;
+pub(super) mod single_value;
 pub mod snapshot;
 pub mod spec;
 pub mod types;

@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::json::{Extra, Json, Object, write_some};
+use super::single_value;
 use super::types::{Primitive, Type, parse_fields};
 use crate::error::{Error, Result};
 use crate::limits;
@@ -183,12 +184,42 @@ impl Schema {
             match place.field.kind.primitive() {
                 None => return Err(bad("not a primitive type field")),
                 Some(Primitive::Float | Primitive::Double) => return Err(bad("must not be float or double field")),
+                Some(Primitive::Variant | Primitive::Geometry(_) | Primitive::Geography(_)) => {
+                    return Err(bad("its type has no equality"));
+                }
                 Some(_) if place.repeated => return Err(bad("must not be nested in a list or a map")),
                 Some(_) if !place.required => return Err(bad("not a required field")),
                 Some(_) => {}
             }
         }
         Ok(())
+    }
+
+    /// Checks what a schema that a table did not have before must be, whatever the format version: readers refuse a
+    /// table whose types they do not know, or whose defaults are not values of their types.
+    pub fn check_new(&self) -> Result<()> {
+        let mut problems = Vec::new();
+        for (name, place) in self.walk() {
+            let field = place.field;
+            if let Some(Primitive::Other(kind)) = field.kind.primitive() {
+                problems.push(format!("- Invalid type for {name}: there is no type {kind:?}"));
+            }
+            if field.required && field.kind.primitive() == Some(&Primitive::Unknown) {
+                problems.push(format!("- Invalid column {name}: unknown is always null and cannot be required"));
+            }
+            let defaults = [("initial-default", &field.initial_default), ("write-default", &field.write_default)];
+            for (what, default) in defaults {
+                let Some(Json(default)) = default else { continue };
+                if !is_value_of(&field.kind, default) {
+                    let (default, kind) = (default.get(), &field.kind);
+                    problems.push(format!("- Invalid {what} for {name}: {default} is not a value of type {kind}"));
+                }
+            }
+        }
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Error::invalid(format!("Invalid schema:\n{}", problems.join("\n"))))
     }
 
     /// Checks that a table of this format version may have these types and defaults.
@@ -214,6 +245,19 @@ impl Schema {
             return Ok(());
         }
         Err(Error::invalid(format!("Invalid schema for v{version}:\n{}", problems.join("\n"))))
+    }
+}
+
+/// Whether a default is a value of the type. What has no values of its own in JSON has only null as default.
+fn is_value_of(kind: &Type, default: &RawValue) -> bool {
+    let Ok(json) = serde_json::from_str::<serde_json::Value>(default.get()) else { return false };
+    match kind {
+        _ if json.is_null() => true,
+        Type::Primitive(kind) => single_value::is_written(kind, &json),
+        // The defaults of a struct's fields stand at the fields.
+        Type::Struct(_) => json.as_object().is_some_and(serde_json::Map::is_empty),
+        Type::List(_) => json.is_array(),
+        Type::Map(..) => json.is_object(),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::io::Write;
 
-use super::single_value::to_hex;
+use crate::catalog::metadata::single_value::to_hex;
 use crate::snapshot::entries::{Content, Count, Entry, Side};
 use crate::snapshot::list::ListedManifest;
 

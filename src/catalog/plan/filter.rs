@@ -12,9 +12,9 @@ use serde_json::{Value as Json, json};
 
 use super::expression::{Expression, Operation as O, Reference, Test, joined};
 use super::range::{Bound, Range, Set, Sought, Values, Verdict};
-use super::single_value;
 use super::transform::{bucket, result_type};
 use crate::catalog::metadata::schema::Schema;
+use crate::catalog::metadata::single_value;
 use crate::catalog::metadata::spec::Transform;
 use crate::catalog::metadata::types::Primitive;
 use crate::snapshot::value::Value;

@@ -2,8 +2,8 @@
 
 use super::filter::Leaf;
 use super::range::{Known, Range, Share, Verdict};
-use super::single_value;
 use super::transform::applied;
+use crate::catalog::metadata::single_value;
 use crate::catalog::metadata::types::Primitive;
 use crate::snapshot::entries::{Count, Entry, Side};
 

@@ -16,7 +16,7 @@ pub(super) mod manifests;
 mod metrics;
 mod partition;
 mod range;
-mod single_value;
+
 mod task;
 mod transform;
 mod walk;

@@ -8,9 +8,9 @@ use std::io::Write;
 
 use super::filter::Leaf;
 use super::range::{Known, Range, Share, Sought, Values, Verdict};
-use super::single_value;
 use super::transform::{applied, known_of, pulled_back, result_type};
 use crate::catalog::metadata::TableMetadata;
+use crate::catalog::metadata::single_value;
 use crate::catalog::metadata::spec::{PartitionField, PartitionSpec, Transform};
 use crate::catalog::metadata::types::Primitive;
 use crate::snapshot::entries::Entry;

@@ -7,7 +7,7 @@
 use std::io::Cursor;
 
 use super::range::{Bound, Known, Range, Share, after_prefix};
-use super::single_value::{DAY_MICROS, DAY_NANOS, month_of, month_start};
+use crate::catalog::metadata::single_value::{DAY_MICROS, DAY_NANOS, month_of, month_start};
 use crate::catalog::metadata::spec::Transform;
 use crate::catalog::metadata::types::Primitive;
 use crate::snapshot::value::Value;

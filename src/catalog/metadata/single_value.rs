@@ -6,20 +6,20 @@
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 use serde_json::Value as Json;
 
-use crate::catalog::metadata::types::Primitive;
+use super::types::Primitive;
 use crate::snapshot::value::Value;
 
 /// Days from the first of January of the year 1 to 1970, one based as `chrono` counts.
 const DAYS_TO_1970: i64 = 719_163;
 
 /// Microseconds of a day.
-pub(super) const DAY_MICROS: i64 = 86_400_000_000;
+pub(in crate::catalog) const DAY_MICROS: i64 = 86_400_000_000;
 
 /// Nanoseconds of a day.
-pub(super) const DAY_NANOS: i64 = DAY_MICROS * 1_000;
+pub(in crate::catalog) const DAY_NANOS: i64 = DAY_MICROS * 1_000;
 
 /// Reads the binary form, also of the narrower type that a column had before it was widened.
-pub(super) fn from_binary<'a>(kind: &Primitive, bytes: &'a [u8]) -> Option<Value<'a>> {
+pub(in crate::catalog) fn from_binary<'a>(kind: &Primitive, bytes: &'a [u8]) -> Option<Value<'a>> {
     use Primitive as P;
     Some(match kind {
         P::Boolean => Value::Boolean(*bytes.first()? != 0),
@@ -62,7 +62,7 @@ fn big_endian(bytes: &[u8]) -> Option<i128> {
 }
 
 /// A partition value as its type says; Avro knows no UUIDs of its own.
-pub(super) fn typed<'a>(kind: &Primitive, value: Value<'a>) -> Option<Value<'a>> {
+pub(in crate::catalog) fn typed<'a>(kind: &Primitive, value: Value<'a>) -> Option<Value<'a>> {
     match (kind, value) {
         (Primitive::Uuid, Value::Bytes(bytes)) => Some(Value::Uuid(bytes.as_ref().try_into().ok()?)),
         (_, value) => Some(value),
@@ -70,7 +70,7 @@ pub(super) fn typed<'a>(kind: &Primitive, value: Value<'a>) -> Option<Value<'a>>
 }
 
 /// A literal of a filter as a value of a column, and whether it is exactly that.
-pub(super) fn from_json(kind: &Primitive, json: &Json) -> Option<(Value<'static>, bool)> {
+pub(in crate::catalog) fn from_json(kind: &Primitive, json: &Json) -> Option<(Value<'static>, bool)> {
     use Primitive as P;
     let exact = |value| Some((value, true));
     match (kind, json) {
@@ -87,6 +87,19 @@ pub(super) fn from_json(kind: &Primitive, json: &Json) -> Option<(Value<'static>
         (_, Json::String(text)) => exact(from_text(kind, text)?),
         _ => None,
     }
+}
+
+/// Whether this is how a value of the type is written; filters are read more kindly.
+pub(in crate::catalog) fn is_written(kind: &Primitive, json: &Json) -> bool {
+    use Primitive as P;
+    let form = match kind {
+        P::Boolean => json.is_boolean(),
+        P::Int => json.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
+        P::Long => json.is_i64(),
+        P::Float | P::Double => json.is_number(),
+        _ => json.is_string(),
+    };
+    form && from_json(kind, json).is_some()
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the nearest float is what is asked for")]
@@ -119,14 +132,14 @@ fn days_of(date: NaiveDate) -> i64 {
 }
 
 /// The days since 1970 of the first day of a month, months counted from January 1970.
-pub(super) fn month_start(months: i64) -> Option<i64> {
+pub(in crate::catalog) fn month_start(months: i64) -> Option<i64> {
     let year = i32::try_from(months.div_euclid(12).checked_add(1970)?).ok()?;
     let month = u32::try_from(months.rem_euclid(12)).ok()? + 1;
     Some(days_of(NaiveDate::from_ymd_opt(year, month, 1)?))
 }
 
 /// The months since January 1970 of a day since 1970.
-pub(super) fn month_of(days: i64) -> Option<i64> {
+pub(in crate::catalog) fn month_of(days: i64) -> Option<i64> {
     use chrono::Datelike;
     let date = date_of(days)?;
     Some((i64::from(date.year()) - 1970) * 12 + i64::from(date.month0()))
@@ -181,13 +194,13 @@ fn hex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Bytes as hexadecimal digits in upper case.
-pub(super) fn to_hex(bytes: &[u8]) -> String {
+pub(in crate::catalog) fn to_hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 /// The JSON form.
-pub(super) fn to_json(kind: &Primitive, value: &Value<'_>) -> Json {
+pub(in crate::catalog) fn to_json(kind: &Primitive, value: &Value<'_>) -> Json {
     match value {
         Value::Boolean(value) => (*value).into(),
         Value::Integer(number) => moment_text(kind, *number).map_or_else(|| (*number).into(), Json::from),
@@ -294,6 +307,15 @@ mod tests {
         none("double", json!("NaN"));
         none("variant", json!("x"));
         none("unknown", json!(null));
+    }
+
+    #[test]
+    fn what_is_written_has_one_form() {
+        let written = |kind: &str, json: Json| is_written(&Primitive::parse(kind).expect("a type"), &json);
+        assert!(written("long", json!(5)) && written("date", json!("2024-01-01")) && written("double", json!(1)));
+        assert!(!written("long", json!("abc")) && !written("date", json!(5)) && !written("int", json!(1_i64 << 40)));
+        assert!(!written("decimal(9,2)", json!(1.5)) && written("decimal(9,2)", json!("1.50")));
+        assert!(!written("variant", json!("x")) && !written("unknown", json!(1)));
     }
 
     #[test]
