@@ -12,7 +12,7 @@ use super::next_id;
 use crate::catalog::metadata::evolution;
 use crate::catalog::metadata::schema::Schema;
 use crate::catalog::metadata::spec::{
-    PARTITION_ID_START, PartitionField, PartitionSpec, SortOrder, Transform, check_source,
+    PARTITION_ID_START, PartitionField, PartitionSpec, SortOrder, Source, Transform, check_source,
 };
 use crate::error::{Error, Result};
 
@@ -67,6 +67,7 @@ impl Build {
         let schema = self.schema_in_force()?;
         check_partition_names(&spec, &schema)?;
         check_spec(&spec, &schema)?;
+        spec.fields.iter().try_for_each(|field| self.check_arguments(&field.source, &field.transform))?;
         let same = self.metadata.partition_specs.iter().find(|have| have.same_layout(&spec));
         let id = match same {
             Some(same) => same.spec_id,
@@ -81,6 +82,16 @@ impl Build {
             self.changed = true;
         }
         self.last_spec = Some(id);
+        Ok(())
+    }
+
+    fn check_arguments(&self, source: &Source, transform: &Transform) -> Result<()> {
+        let (version, columns) = (self.metadata.format_version, source.ids().len());
+        if version < 3 && columns > 1 {
+            return Err(Error::invalid(format!(
+                "Invalid source-ids for transform {transform} of {columns} columns: not supported until v3"
+            )));
+        }
         Ok(())
     }
 
@@ -128,6 +139,7 @@ impl Build {
 
     pub(super) fn add_sort_order(&mut self, order: &SortOrder) -> Result<()> {
         check_order(order, &*self.schema_in_force()?)?;
+        order.fields.iter().try_for_each(|field| self.check_arguments(&field.source, &field.transform))?;
         let orders = &mut self.metadata.sort_orders;
         let same = orders.iter().find(|have| have.fields == order.fields);
         let id = match same {

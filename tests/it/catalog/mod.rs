@@ -3,6 +3,7 @@
 mod bad_input;
 mod commits;
 mod deletion;
+mod formats;
 mod functions;
 mod keys;
 mod locations;
