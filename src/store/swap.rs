@@ -15,11 +15,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Mutex as Turn, oneshot};
 
+use super::database::Database;
 use super::keys::KeyRow;
 use super::pointers::Pointers;
 use super::tables::TableRow;
 use super::writer::Writer;
-use super::{Writing, commit_unknown, connect, unavailable};
+use super::{Writing, commit_unknown, unavailable};
 use crate::clock;
 use crate::error::Result;
 use crate::limits;
@@ -193,10 +194,10 @@ impl super::Store {
 
 impl SwapQueue {
     /// Connects the writer.
-    pub(super) async fn start(url: String, writing: Writing, pointers: Arc<Pointers>) -> Result<Self> {
+    pub(super) async fn start(database: Database, writing: Writing, pointers: Arc<Pointers>) -> Result<Self> {
         let trusted = Arc::new(AtomicBool::new(true));
-        let connection = Some(connect(&url).await.map_err(unavailable)?);
-        let writer = Writer { url, connection, writing, pointers, trusted: Arc::clone(&trusted), stopped: false };
+        let connection = Some(database.connect().await.map_err(unavailable)?);
+        let writer = Writer { database, connection, writing, pointers, trusted: Arc::clone(&trusted), stopped: false };
         Ok(Self { waiting: Arc::default(), writer: Arc::new(Turn::new(writer)), trusted })
     }
 

@@ -10,14 +10,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sqlx::{AnyConnection, Connection};
+use sqlx::{Any, AnyConnection, Connection, Transaction};
 
+use super::database::{Database, certainly_undone};
 use super::gc::{self, Doomed};
 use super::keys;
 use super::moves::{self, Move};
 use super::pointers::{Key, Pointers};
 use super::swap::{Queued, Step, Swap, Verdict};
-use super::{BEGIN, Writing, certainly_undone, commit_failed, commit_unknown, connect, step, unavailable};
+use super::{Writing, commit_failed, commit_unknown, step, unavailable};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::names::TableName;
@@ -25,7 +26,7 @@ use crate::names::TableName;
 /// The writer. Whoever holds it applies what waits.
 #[derive(Debug)]
 pub(super) struct Writer {
-    pub(super) url: String,
+    pub(super) database: Database,
     /// Absent after an error, until the database was opened and read again.
     pub(super) connection: Option<AnyConnection>,
     pub(super) writing: Writing,
@@ -59,7 +60,7 @@ impl Writer {
             return Err(Error::new(Kind::Unavailable, "The server is stopping; nothing was changed"));
         }
         if self.connection.is_none() {
-            let mut connection = connect(&self.url).await.map_err(unavailable)?;
+            let mut connection = self.database.connect().await.map_err(unavailable)?;
             let read = sqlx::query("select version from tabular limit 1").fetch_optional(&mut connection).await;
             read.map_err(unavailable)?;
             self.connection = Some(connection);
@@ -80,7 +81,8 @@ struct UnderWay<'a> {
 impl UnderWay<'_> {
     async fn together(&mut self) -> Result<Vec<Verdict>> {
         let _turn = Arc::clone(&self.writer.writing).lock_owned().await;
-        apply_together(self.writer.connected().await?, &self.group).await
+        let database = self.writer.database.clone();
+        apply_together(&database, self.writer.connected().await?, &self.group).await
     }
 
     async fn settle(mut self, outcome: Result<Vec<Verdict>>) {
@@ -122,13 +124,16 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-async fn apply_together(connection: &mut AnyConnection, group: &[Queued]) -> Result<Vec<Verdict>> {
+async fn apply_together(database: &Database, connection: &mut AnyConnection, group: &[Queued]) -> Result<Vec<Verdict>> {
     failpoint::at("swap.begin")?;
     let verdicts = match Move::all(group.iter().map(|(swap, _)| swap)) {
         Some(moves) if group.iter().all(|(swap, _)| swap.doomed.is_empty() && swap.key.is_none()) => {
             move_at_once(connection, &moves).await?
         }
-        moves => apply_in_transaction(connection, group, moves.as_deref()).await?,
+        moves => {
+            let transaction = database.begin(connection).await?;
+            apply_in_transaction(transaction, group, moves.as_deref()).await?
+        }
     };
     // From here on a failure is an answer that was lost.
     failpoint::at("swap.committed").map_err(commit_unknown)?;
@@ -143,11 +148,10 @@ async fn move_at_once(connection: &mut AnyConnection, moves: &[Move<'_>]) -> Res
 }
 
 async fn apply_in_transaction(
-    connection: &mut AnyConnection,
+    mut transaction: Transaction<'_, Any>,
     group: &[Queued],
     moves: Option<&[Move<'_>]>,
 ) -> Result<Vec<Verdict>> {
-    let mut transaction = connection.begin_with(BEGIN).await.map_err(unavailable)?;
     let mut verdicts = Vec::with_capacity(group.len());
     match (moves, group) {
         (Some(moves), _) => verdicts = moves::apply(&mut transaction, moves).await?,

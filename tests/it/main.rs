@@ -19,5 +19,6 @@ mod oracle;
 mod packaging;
 mod plans;
 mod specification;
+mod store;
 mod tidy;
 mod warehouses;

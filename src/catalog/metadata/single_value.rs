@@ -81,18 +81,25 @@ pub(in crate::catalog) fn from_json(kind: &Primitive, json: &Json) -> Option<(Va
         }
         (P::Double, Json::Number(number)) => exact(Value::Real(number.as_f64()?)),
         (P::Float, Json::Number(number)) => nearest_float(number.as_f64()?),
-        (P::Decimal { scale, .. }, Json::Number(number)) => {
-            exact(Value::Decimal(decimal(&number.to_string(), *scale)?))
-        }
+        (P::Decimal { scale, .. }, Json::Number(number)) => exact(Value::Decimal(few_digits(number, *scale)?)),
         (_, Json::String(text)) => exact(from_text(kind, text)?),
         _ => None,
     }
 }
 
+/// A number as a decimal. What has a point was read as a double, which keeps fifteen digits and not surely more.
+fn few_digits(number: &serde_json::Number, scale: u8) -> Option<i128> {
+    let text = number.to_string();
+    let digits = text.split(['e', 'E']).next().unwrap_or_default().bytes().filter(u8::is_ascii_digit).count();
+    (!number.is_f64() || digits <= 15).then(|| decimal(&text, scale)).flatten()
+}
+
 /// Whether this is how a value of the type is written; filters are read more kindly.
 pub(in crate::catalog) fn is_written(kind: &Primitive, json: &Json) -> bool {
     use Primitive as P;
+    let zone = |json: &Json| json.as_str().is_some_and(|text| local(text).is_none());
     let form = match kind {
+        P::Timestamptz | P::TimestamptzNs => zone(json),
         P::Boolean => json.is_boolean(),
         P::Int => json.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
         P::Long => json.is_i64(),
@@ -161,11 +168,12 @@ fn local(text: &str) -> Option<NaiveDateTime> {
     forms.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
 }
 
+/// A moment; PyIceberg leaves out the zone, which then is UTC.
 fn zoned(text: &str) -> Option<NaiveDateTime> {
     let forms = ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z"];
     let found = DateTime::parse_from_rfc3339(text).ok();
     let found = found.or_else(|| forms.iter().find_map(|form| DateTime::parse_from_str(text, form).ok()));
-    Some(found?.naive_utc())
+    found.map(|moment| moment.naive_utc()).or_else(|| local(text))
 }
 
 fn whole_micros(moment: NaiveDateTime) -> Option<i64> {
@@ -297,7 +305,7 @@ mod tests {
         none("string", json!(5));
         none("date", json!("2024-13-01"));
         none("timestamp", json!("2024-01-01T00:00:00+00:00"));
-        none("timestamptz", json!("2024-01-01T00:00:00"));
+        none("decimal(38,2)", json!(12345678901234567.89));
         none("timestamp", json!("2024-01-01T00:00:00.0000001"));
         none("decimal(9,2)", json!("1.005"));
         none("fixed[2]", json!("00"));
@@ -315,6 +323,8 @@ mod tests {
         assert!(written("long", json!(5)) && written("date", json!("2024-01-01")) && written("double", json!(1)));
         assert!(!written("long", json!("abc")) && !written("date", json!(5)) && !written("int", json!(1_i64 << 40)));
         assert!(!written("decimal(9,2)", json!(1.5)) && written("decimal(9,2)", json!("1.50")));
+        assert!(!written("timestamptz", json!("2024-01-01T00:00:00")));
+        assert!(written("timestamptz", json!("2024-01-01T00:00:00+00:00")));
         assert!(!written("variant", json!("x")) && !written("unknown", json!(1)));
     }
 
@@ -323,6 +333,7 @@ mod tests {
         let read = |kind: &str, json: Json| from_json(&Primitive::parse(kind).expect("a type"), &json);
         assert_eq!(read("timestamptz", json!("1970-01-01T01:00:00+01:00")), Some((Value::Integer(0), true)));
         assert_eq!(read("timestamptz", json!("1970-01-01T00:00:00Z")), Some((Value::Integer(0), true)));
+        assert_eq!(read("timestamptz", json!("1970-01-01T00:00:00")), Some((Value::Integer(0), true)));
         assert_eq!(read("timestamp", json!("1970-01-01T00:01")), Some((Value::Integer(60_000_000), true)));
         assert_eq!(read("time", json!("00:01")), Some((Value::Integer(60_000_000), true)));
         assert_eq!(read("decimal(9,2)", json!("1.500")), Some((Value::Decimal(150), true)));

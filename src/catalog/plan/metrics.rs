@@ -31,7 +31,11 @@ pub(super) fn known<'a>(entry: &Entry<'a>, id: i32, kind: &Primitive) -> Known<'
         _ => Share::Some,
     };
     let range = Range::closed(bound(Side::Lower), bound(Side::Upper));
-    let known = Known { range, nulls: share(nulls), nans: share(nans) };
+    let known = match (share(nulls), share(nans)) {
+        (Share::All, _) => Known { range, nulls: Share::All, nans: Share::None },
+        (_, Share::All) => Known { range, nulls: Share::None, nans: Share::All },
+        (nulls, nans) => Known { range, nulls, nans },
+    };
     if no_others && known.nulls == Share::Some && known.nans == Share::Some {
         return Known { range: Range::nothing(), ..known };
     }

@@ -270,7 +270,9 @@ fn scan_of(metadata: &TableMetadata, request: &PlanRequest) -> Result<Option<Sca
     };
     let columns = Columns::of(schema, request.case_sensitive);
     for name in &request.select {
-        if name != "*" && !METADATA_COLUMNS.contains(&name.as_str()) {
+        // `_partition` has fields of its own: `_partition.day`.
+        let first = name.split('.').next().unwrap_or_default();
+        if name != "*" && !METADATA_COLUMNS.iter().any(|column| column.eq_ignore_ascii_case(first)) {
             named(&columns, "select", name)?;
         }
     }

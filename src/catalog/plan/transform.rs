@@ -59,11 +59,24 @@ fn shortest(bytes: &[u8; 16]) -> &[u8] {
 /// What partition values in a range say of the column they were made from.
 pub(super) fn pulled_back<'a>(transform: &Transform, source: &Primitive, known: &Known<'a>) -> Known<'a> {
     let (lower, upper) = (known.range.lower.as_ref(), known.range.upper.as_ref());
-    let range = Range::between(
-        lower.and_then(|bound| from(transform, source, &bound.value)),
-        upper.and_then(|bound| to(transform, source, &bound.value)),
-    );
+    let range = if wraps(transform, source, upper) {
+        Range::default()
+    } else {
+        Range::between(
+            lower.and_then(|bound| from(transform, source, &bound.value)),
+            upper.and_then(|bound| to(transform, source, &bound.value)),
+        )
+    };
     Known { range, ..known.clone() }
+}
+
+/// Whether a cut number is so large that it may be what writers make of the least ones, whose cut does not fit the type.
+fn wraps(transform: &Transform, source: &Primitive, upper: Option<&Bound<'_>>) -> bool {
+    let (Transform::Truncate(width), Some(Bound { value: Value::Integer(number), .. })) = (transform, upper) else {
+        return false;
+    };
+    let most = if *source == Primitive::Int { i64::from(i32::MAX) } else { i64::MAX };
+    number.checked_add(i64::from(*width) - 1).is_none_or(|end| end > most)
 }
 
 /// The lowest value that this can have been made from.
@@ -233,6 +246,9 @@ mod tests {
         assert_eq!(ends(before).0, Some(Value::Integer(-DAY_NANOS / 24)));
         let tens = back(Transform::Truncate(10), "int", Value::Integer(-10));
         assert_eq!(ends(tens), (Some(Value::Integer(-10)), Some((Value::Integer(-1), false))));
+        for (kind, most) in [("int", i64::from(i32::MAX)), ("long", i64::MAX)] {
+            assert_eq!(ends(back(Transform::Truncate(5), kind, Value::Integer(most - 1))), (None, None), "{kind}");
+        }
         let cut = back(Transform::Truncate(2), "string", Value::bytes("éa".as_bytes()));
         assert_eq!(ends(cut).1, Some((Value::bytes("éb".as_bytes()), true)));
         let whole = back(Transform::Truncate(2), "string", Value::bytes(b"a"));
