@@ -73,7 +73,7 @@ class Grown:
                 planning.evolve_spec(rng, self.table)
             if at and rng.random() < 0.3:
                 planning.evolve_schema(rng, self.table)
-            self.table.append(planning.random_rows(rng, self.table.schema(), rng.randint(1, 6)))
+            self.table.append(planning.random_rows(rng, self.table, rng.randint(1, 6)))
             if rng.random() < 0.2:
                 self.table.delete(f"id {rng.choice(['==', '<', '>'])} {planning.value_of(LongType(), rng.choice(planning.NUMBERS))}")
         self.columns = planning.columns_of(self.table.schema())
@@ -89,7 +89,7 @@ class Grown:
         return self.read[path]
 
 
-SEEDS = [random.randrange(10**6) for _ in range(40)] if LONG else range(8)
+SEEDS = [random.randrange(10**6) for _ in range(50)] if LONG else range(8)
 FILTERS = 100 if LONG else 40
 
 
