@@ -289,7 +289,15 @@ def test_planning_by_the_server_for_spark(ice, lake, spark, namespace, version):
     # What it changes, it has to find first.
     served.sql(f"DELETE FROM {table} WHERE id = 12")
     served.sql(f"UPDATE {table} SET label = 'served' WHERE id = 50")
-    assert ice.sql(f"SELECT id, label FROM {table} WHERE id IN (12, 13, 50) ORDER BY id") == [(13, "n13"), (50, "served")]
+    served.sql(
+        f"MERGE INTO {table} t USING (SELECT 14 AS id, 'merged' AS label UNION ALL SELECT 500, 'new') s ON t.id = s.id "
+        "WHEN MATCHED THEN UPDATE SET label = s.label WHEN NOT MATCHED THEN INSERT (id, label) VALUES (s.id, s.label)"
+    )
+    # The other catalog keeps the table as it was.
+    ice.sql(f"REFRESH TABLE {table}")
+    assert ice.sql(f"SELECT id, label FROM {table} WHERE id IN (12, 13, 14, 50, 500) ORDER BY id") == [(13, "n13"), (14, "merged"), (50, "served"), (500, "new")]
+    where = f"SELECT id, _file, _pos, _spec_id, _partition FROM {table} ORDER BY id"
+    assert served.sql(where) == ice.sql(where)
 
 
 @pytest.mark.parametrize("lake", ["token", "credential"], indirect=True)
