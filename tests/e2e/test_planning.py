@@ -11,55 +11,18 @@ import pyarrow as pa
 import pyiceberg.expressions as E
 import pytest
 import requests
+from pydantic import ValidationError
 from pyiceberg.catalog import load_catalog
 from pyiceberg.expressions import BooleanExpression
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.partitioning import PartitionSpec
-from pyiceberg.transforms import DayTransform, TruncateTransform
+from pyiceberg.transforms import DayTransform, IdentityTransform, TruncateTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import LongType, TimestamptzType, UUIDType
 
 import planning
 from conftest import LONG, duckdb_with_extensions
-
-
-class Planner:
-    """The routes of one table."""
-
-    def __init__(self, url, namespace, table="t"):
-        self.url = f"{url}/v1/namespaces/{namespace}/tables/{table}"
-        self.http = requests.Session()
-
-    def ask(self, route="plan", **body):
-        return self.http.post(f"{self.url}/{route}", json={name.replace("_", "-"): value for name, value in body.items()}, timeout=60)
-
-    def plan(self, **body):
-        answer = self.ask(**body)
-        assert answer.status_code == 200, f"{answer.status_code} {answer.text[:2000]} for {json.dumps(body)[:2000]}"
-        plan = answer.json()
-        assert plan["status"] == "completed" and plan["plan-id"]
-        return plan
-
-    def tasks(self, **body):
-        """The tasks of a plan and of all tasks it hands out, with their deletes."""
-        pending, found = [self.plan(**body)], []
-        while pending:
-            part = pending.pop()
-            deletes = part.get("delete-files", [])
-            found += [{**task, "deletes": [deletes[at] for at in task.get("delete-file-references", [])]} for task in part["file-scan-tasks"]]
-            for task in part.get("plan-tasks", []):
-                answer = self.ask("tasks", plan_task=task)
-                assert answer.status_code == 200, answer.text
-                pending.append(answer.json())
-        assert len({path(task) for task in found}) == len(found), "a file is planned once"
-        return found
-
-    def paths(self, **body):
-        return {path(task) for task in self.tasks(**body)}
-
-
-def path(task):
-    return task["data-file"]["file-path"]
+from planning import Planner, path
 
 
 class Grown:
@@ -500,6 +463,20 @@ def test_pyiceberg_reads_what_the_server_plans(lake, namespace):
             assert {task.file.file_path for task in scan.plan_files()} == {task.file.file_path for task in own_scan.plan_files()}, filter
     first = table.snapshots()[0].snapshot_id
     assert sorted(served.load_table(f"{namespace}.t").scan(snapshot_id=first).to_arrow()["id"].to_pylist()) == list(range(10))
+
+
+@one_store
+def test_pyiceberg_reads_no_partition_that_is_null_by_the_plan_of_a_server(lake, namespace):
+    """To be told when it does: the specification has null there, and this version's model of an answer has not."""
+    table = lake.pyiceberg().create_table(f"{namespace}.t", pa.schema([("x", pa.int64())]))
+    with table.update_spec() as update:
+        update.add_field("x", IdentityTransform(), "same")
+    table.append(pa.table({"x": pa.array([None, 1], pa.int64())}))
+    assert sorted(json.dumps(task["data-file"]["partition"]) for task in Planner(lake.url, namespace).tasks()) == ["[1]", "[null]"]
+    served = load_catalog("served", type="rest", **{**lake.client_settings(), "scan-planning-mode": "server"}).load_table(f"{namespace}.t")
+    assert served.scan(row_filter="x = 1").to_arrow().to_pylist() == [{"x": 1}]
+    with pytest.raises(ValidationError, match="partition"):
+        served.scan().to_arrow()
 
 
 def test_duckdb_has_no_scans_planned_by_the_server():

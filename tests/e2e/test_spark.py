@@ -11,7 +11,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
 from conftest import CACHE, every_door
-from planning import plans_answered
+from planning import Planner, path, plans_answered
 
 SETTINGS = {
     "spark.driver.bindAddress": "127.0.0.1",
@@ -286,6 +286,16 @@ def test_planning_by_the_server_for_spark(ice, lake, spark, namespace, version):
         own = lake.pyiceberg().load_table(table).scan(row_filter=filter).to_arrow()
         assert sorted(mine.scan(row_filter=filter).to_arrow()["id"].to_pylist()) == sorted(own["id"].to_pylist()), filter
     assert plans_answered(lake) == before + 4
+    attached = {path(task): task["deletes"] for task in Planner(lake.url, namespace).tasks()}
+    if version == 2:
+        own = {task.file.file_path: {delete.file_path for delete in task.delete_files} for task in lake.pyiceberg().load_table(table).scan().plan_files()}
+        assert {data: {delete["file-path"] for delete in deletes} for data, deletes in attached.items()} == own and any(own.values())
+    else:
+        # PyIceberg takes a vector for one of its whole partition, and Java's client knows whose it is.
+        vectors = ice.sql(f"SELECT referenced_data_file, file_path, content_offset, content_size_in_bytes FROM {table}.delete_files")
+        names = ("referenced-data-file", "file-path", "content-offset", "content-size-in-bytes")
+        assert sorted(tuple(delete[name] for name in names) for deletes in attached.values() for delete in deletes) == sorted(vectors)
+        assert all(delete["referenced-data-file"] == data for data, deletes in attached.items() for delete in deletes)
     # What it changes, it has to find first.
     served.sql(f"DELETE FROM {table} WHERE id = 12")
     served.sql(f"UPDATE {table} SET label = 'served' WHERE id = 50")
