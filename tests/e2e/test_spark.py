@@ -6,10 +6,12 @@ One JVM serves all tests: each door is a catalog of the session.
 import os
 
 import pytest
+from pyiceberg.catalog import load_catalog
 from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
 from conftest import CACHE, every_door
+from planning import Planner, path, plans_answered
 
 SETTINGS = {
     "spark.driver.bindAddress": "127.0.0.1",
@@ -231,6 +233,81 @@ def test_spark_tends_a_table(ice, lake, spark, namespace):
     sql(f"ALTER TABLE {namespace}.back RENAME TO {namespace}.`a.b/c`.`t 3/é+%x`")
     assert column(f"SELECT id FROM {namespace}.`a.b/c`.`t 3/é+%x` ORDER BY id") == [1, 2, 3, 4]
     assert lake.pyiceberg().list_tables((namespace, "a.b/c")) == [(namespace, "a.b/c", "t 3/é+%x")]
+
+
+@pytest.mark.parametrize("lake", ["local"], indirect=True)
+@pytest.mark.parametrize("version", [2, 3])
+def test_planning_by_the_server_for_spark(ice, lake, spark, namespace, version):
+    """Deletes by positions and by vectors, several partition specs, old snapshots and renamed columns, as Spark and PyIceberg read them."""
+    table = f"{namespace}.t"
+    ice.sql(
+        f"CREATE TABLE {table} (id BIGINT, name STRING, at TIMESTAMP, price DECIMAL(9,2)) USING iceberg PARTITIONED BY (days(at)) TBLPROPERTIES "
+        f"('format-version' = '{version}', 'write.delete.mode' = 'merge-on-read', 'write.update.mode' = 'merge-on-read')"
+    )
+
+    def insert(start, places):
+        made = "id, 'n' || id, TIMESTAMP '2024-01-01' + make_interval(0, 0, 0, id % 4), cast(id / 10 AS DECIMAL(9, 2))"
+        ice.sql(f"INSERT INTO {table} SELECT {places.format(made)} FROM range({start}, {start + 20})")
+
+    insert(0, "{}")
+    ice.sql(f"DELETE FROM {table} WHERE id IN (1, 2, 5)")
+    ice.sql(f"UPDATE {table} SET name = 'changed' WHERE id = 7")
+    then = ice.column(f"SELECT snapshot_id FROM {table}.snapshots ORDER BY committed_at")[-1]
+    ice.sql(f"ALTER TABLE {table} RENAME COLUMN name TO label")
+    ice.sql(f"ALTER TABLE {table} ADD PARTITION FIELD bucket(3, id)")
+    insert(20, "{}")
+    ice.sql(f"ALTER TABLE {table} DROP PARTITION FIELD days(at)")
+    insert(40, "{}")
+    ice.sql(f"DELETE FROM {table} WHERE id IN (1, 8, 22, 45, 46) OR label = 'n31'")
+    assert set(ice.sql(f"SELECT content, file_format FROM {table}.delete_files")) == {(1, "PARQUET" if version == 2 else "PUFFIN")}
+    assert sorted(ice.column(f"SELECT DISTINCT spec_id FROM {table}.files")) == [0, 1, 2]
+
+    served = Catalog(spark, f"{ice.name}_served", {**lake.client_settings(), "scan-planning-mode": "server"})
+    rows = ice.sql(f"SELECT * FROM {table} ORDER BY id")
+    assert len(rows) == 52
+    for condition in (
+        "true", "id IN (1, 7, 21, 22, 44, 45)", "at < TIMESTAMP '2024-01-02' OR id > 50", "label = 'changed'",
+        "NOT (label LIKE 'n3%' OR price > 2.5)", "price = 4.40 AND label IS NOT NULL", "label <> 'n10' AND at >= TIMESTAMP '2024-01-03'",
+    ):
+        before = plans_answered(lake)
+        read = served.sql(f"SELECT * FROM {table} WHERE {condition} ORDER BY id")
+        assert plans_answered(lake) > before, "the server planned"
+        assert read == ice.sql(f"SELECT * FROM {table} WHERE {condition} ORDER BY id"), condition
+    assert served.column(f"SELECT count(*) FROM {table}") == [52]
+    # Not by a column that was renamed since: Iceberg's Java client cannot read by that, whoever plans.
+    old = f"SELECT id, name FROM {table} VERSION AS OF {then} WHERE id <> 3 ORDER BY id"
+    assert served.sql(old) == ice.sql(old) == [(id, "changed" if id == 7 else f"n{id}") for id in range(20) if id not in (1, 2, 3, 5)]
+    before = plans_answered(lake)
+    other = lake.pyiceberg().load_table(table).scan().to_arrow()
+    assert plans_answered(lake) == before, "who is not told plans itself"
+    assert sorted(other["id"].to_pylist()) == [row[0] for row in rows]
+    mine = load_catalog("served", type="rest", **{**lake.client_settings(), "scan-planning-mode": "server"}).load_table(table)
+    for filter in ("id >= 0", "id < 10", "label = 'changed'", "id in (1, 7, 21, 22, 44, 45)"):
+        own = lake.pyiceberg().load_table(table).scan(row_filter=filter).to_arrow()
+        assert sorted(mine.scan(row_filter=filter).to_arrow()["id"].to_pylist()) == sorted(own["id"].to_pylist()), filter
+    assert plans_answered(lake) == before + 4
+    attached = {path(task): task["deletes"] for task in Planner(lake.url, namespace).tasks()}
+    if version == 2:
+        own = {task.file.file_path: {delete.file_path for delete in task.delete_files} for task in lake.pyiceberg().load_table(table).scan().plan_files()}
+        assert {data: {delete["file-path"] for delete in deletes} for data, deletes in attached.items()} == own and any(own.values())
+    else:
+        # PyIceberg takes a vector for one of its whole partition, and Java's client knows whose it is.
+        vectors = ice.sql(f"SELECT referenced_data_file, file_path, content_offset, content_size_in_bytes FROM {table}.delete_files")
+        names = ("referenced-data-file", "file-path", "content-offset", "content-size-in-bytes")
+        assert sorted(tuple(delete[name] for name in names) for deletes in attached.values() for delete in deletes) == sorted(vectors)
+        assert all(delete["referenced-data-file"] == data for data, deletes in attached.items() for delete in deletes)
+    # What it changes, it has to find first.
+    served.sql(f"DELETE FROM {table} WHERE id = 12")
+    served.sql(f"UPDATE {table} SET label = 'served' WHERE id = 50")
+    served.sql(
+        f"MERGE INTO {table} t USING (SELECT 14 AS id, 'merged' AS label UNION ALL SELECT 500, 'new') s ON t.id = s.id "
+        "WHEN MATCHED THEN UPDATE SET label = s.label WHEN NOT MATCHED THEN INSERT (id, label) VALUES (s.id, s.label)"
+    )
+    # The other catalog keeps the table as it was.
+    ice.sql(f"REFRESH TABLE {table}")
+    assert ice.sql(f"SELECT id, label FROM {table} WHERE id IN (12, 13, 14, 50, 500) ORDER BY id") == [(13, "n13"), (14, "merged"), (50, "served"), (500, "new")]
+    where = f"SELECT id, _file, _pos, _spec_id, _partition FROM {table} ORDER BY id"
+    assert served.sql(where) == ice.sql(where)
 
 
 @pytest.mark.parametrize("lake", ["token", "credential"], indirect=True)
