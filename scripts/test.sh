@@ -25,6 +25,12 @@ cargo fmt --check
 cargo clippy --quiet --release --locked -- -D warnings
 cargo clippy --quiet --release --locked --all-targets --features failpoints -- -D warnings
 
+# The database's suite runs on a real PostgreSQL too, which the tests start themselves.
+if [ ! -d /usr/lib/postgresql ]; then
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; } > /dev/null
+fi
+export REQUIRE_POSTGRES=1
+
 step "Rust: unit and integration tests"
 cargo test --quiet --release --locked --features failpoints
 # Last, so that what the real clients meet is the binary as it is shipped.

@@ -24,8 +24,9 @@ const PRAGMAS: [&str; 4] = ["busy_timeout = 10000", "journal_mode = wal", "synch
 /// The number of the one lock that writers of a PostgreSQL database take.
 const LOCK: &str = "select 1 from (select pg_advisory_xact_lock(7305110415)) as locked";
 
-/// Orders of text in PostgreSQL that are the order of its bytes.
-const BYTE_ORDERS: [&str; 4] = ["C", "POSIX", "C.UTF-8", "C.utf8"];
+/// Asks PostgreSQL how it orders text, whoever does it for it.
+const ORDERED_BY_BYTES: &str =
+    "select cast(case when 'B' < 'a' and 'a-b' < 'aa' and 'z' < 'é' then 1 else 0 end as bigint) as bytes";
 
 /// A database that can be connected to.
 #[derive(Debug, Clone)]
@@ -94,15 +95,14 @@ impl Database {
         if self.dialect == Dialect::Sqlite {
             return Ok(());
         }
-        let sql = "select cast(datcollate as text) as rules from pg_database where datname = current_database()";
-        let row = sqlx::query(sql).fetch_one(pool).await.map_err(unavailable)?;
-        let rules: &str = column(&row, "rules")?;
-        if BYTE_ORDERS.contains(&rules) {
+        let row = sqlx::query(ORDERED_BY_BYTES).fetch_one(pool).await.map_err(unavailable)?;
+        if column::<i64>(&row, "bytes")? == 1 {
             return Ok(());
         }
         let name = &self.name;
         Err(Error::illegal(format!(
-            "Database {name} orders text by {rules:?}, not by bytes: create it with template template0 and locale 'C'"
+            "Database {name} orders text by the rules of a language, not by bytes: create it with template template0 and \
+             locale 'C'"
         )))
     }
 

@@ -23,9 +23,9 @@ fn programs() -> Option<PathBuf> {
 }
 
 impl Postgres {
-    /// A server whose text is ordered by these rules; `None` where PostgreSQL is not installed. `scripts/test.sh`
+    /// A server whose database is made with these options; `None` where PostgreSQL is not installed. `scripts/test.sh`
     /// installs it and says that it must be there.
-    pub fn start(locale: &str) -> Option<Self> {
+    pub fn start(options: &[&str]) -> Option<Self> {
         let Some(programs) = programs() else {
             assert!(std::env::var_os("REQUIRE_POSTGRES").is_none(), "PostgreSQL is not installed");
             return None;
@@ -39,7 +39,7 @@ impl Postgres {
             .arg("-D")
             .arg(&data)
             .args(["-U", "floeberg", "-A", "scram-sha-256", "-E", "UTF8", "--no-sync"])
-            .arg(format!("--locale={locale}"))
+            .args(options)
             .arg(format!("--pwfile={}", secret.display()))
             .output();
         assert!(made.as_ref().is_ok_and(|made| made.status.success()), "{made:?}");
@@ -88,7 +88,7 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         // At once: nobody is to be waited for.
-        drop(rustix::process::kill_process(pid, rustix::process::Signal::INT));
+        let _gone = rustix::process::kill_process(pid, rustix::process::Signal::INT);
         drop(self.child.wait());
     }
 }
