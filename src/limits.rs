@@ -105,6 +105,12 @@ pub const DOOMED_PER_STATEMENT: usize = 500;
 /// Connections that read from the database at once.
 pub const STORE_READERS: u32 = 4;
 
+/// Milliseconds that a request waits for a connection to the SQLite database.
+pub const SQLITE_WAIT_MS: u64 = 30_000;
+
+/// Milliseconds that a request, or a start, waits for a connection to a PostgreSQL database.
+pub const POSTGRES_WAIT_MS: u64 = 5_000;
+
 /// File operations of one warehouse under way at once.
 pub const LAKE_CONCURRENCY: usize = 64;
 

@@ -5,11 +5,14 @@
 //! with the transaction: what is read under it is not changed by anybody else. Texts must be ordered by their bytes there
 //! too, because what lies inside a location is found as a range.
 
+use std::time::Duration;
+
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use sqlx::any::AnyPoolOptions;
 use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Transaction};
 
 use crate::error::{Error, Kind, Result};
+use crate::limits;
 
 use super::{column, unavailable};
 
@@ -66,7 +69,12 @@ impl Database {
     pub(super) async fn pool(&self, size: u32) -> Result<AnyPool> {
         sqlx::any::install_default_drivers();
         let dialect = self.dialect;
+        let patience = match dialect {
+            Dialect::Sqlite => limits::SQLITE_WAIT_MS,
+            Dialect::Postgres => limits::POSTGRES_WAIT_MS,
+        };
         let pool = AnyPoolOptions::new()
+            .acquire_timeout(Duration::from_millis(patience))
             .max_connections(size)
             .min_connections(1)
             .idle_timeout(None)

@@ -283,7 +283,7 @@ def test_filters_without_a_form_are_refused(ten):
     for filter in [
         5, "id = 5", [], {}, {"type": 5}, {"type": "eq"}, {"type": "eq", "term": "id"}, {"type": "eq", "value": 5}, {"type": "and", "left": True},
         {"type": "or", "right": True}, {"type": "not"}, {"type": "in", "term": "id", "values": 5}, {"type": "in", "term": "id"},
-        {"type": "not", "child": 5}, {"type": "eq", "term": "id", "value": None},
+        {"type": "not", "child": 5}, {"type": "eq", "term": None, "value": 5},
     ]:
         refused(ten.planner.ask(filter=filter), 400, "BadRequestException")
     refused(ten.planner.http.post(f"{ten.planner.url}/plan", data="{", headers={"content-type": "application/json"}, timeout=10), 400, "BadRequestException")
