@@ -23,6 +23,8 @@ PATHS = {
     "table": ["rows", "empty", "gone"],
     "view": ["v", "gone"],
     "function": ["f", "gone"],
+    # That of every table without snapshots.
+    "plan-id": ["empty", "gone"],
 }
 
 
@@ -242,6 +244,20 @@ A_VERSION = {
 }
 A_VIEW = {"name": "v", "schema": COLUMNS, "properties": {}, "view-version": A_VERSION}
 A_TABLE = {"name": "empty", "schema": COLUMNS, "partition-spec": BY_DAY, "write-order": BY_ID, "properties": {}}
+LITERAL = one_of(0, 1, -1, 1.5, True, "a", "2024-01-01", "2024-01-01T10:00:00+00:00", 2**63, None)
+TERM = either(NAME, record({"type": one_of("transform"), "transform": TRANSFORM, "term": NAME}))
+TESTS = either(
+    one_of(True, False, {"type": "odd"}),
+    record({"type": one_of("is-null", "not-null", "is-nan", "not-nan"), "term": TERM}),
+    record({"type": one_of("lt", "lt-eq", "gt", "gt-eq", "eq", "not-eq", "starts-with"), "term": TERM, "value": LITERAL}),
+    record({"type": one_of("in", "not-in"), "term": TERM, "values": some(LITERAL)}),
+)
+FILTER = either(
+    TESTS,
+    record({"type": one_of("and", "or"), "left": TESTS, "right": TESTS}),
+    record({"type": one_of("not"), "child": TESTS}),
+)
+
 ROWS = [{"id": 1, "at": "2024-01-01T10:00:00Z", "text": "a"}]
 COMMENT = {"action": "set-properties", "updates": {"comment": "a"}}
 TAKES = {"drop_namespace", "drop_table", "unregister_table", "rename_table", "drop_view", "rename_view", "drop_function"}
@@ -276,6 +292,12 @@ def left_behind():
         yield send("POST", f"/v1/namespaces/ns/{kind}", {**body, "name": "was"}).json()["metadata-location"]
         ending = ("POST", "/unregister") if kind == "tables" else ("DELETE", "")
         send(ending[0], f"/v1/namespaces/ns/{kind}/was{ending[1]}")
+
+
+def planned():
+    """The plan of a table that nothing else touches: it is a task of its own."""
+    send("POST", "/ingest/v1/ns/planned", ROWS)
+    return send("POST", "/v1/namespaces/ns/tables/planned/plan", {}).json()["plan-id"]
 
 
 def identifier(name):
@@ -322,6 +344,11 @@ def bodies():
         "CommitViewRequest": (
             {**unnamed, "requirements": some(VIEW_REQUIREMENT, 0, 1), "updates": some(VIEW_UPDATE, 1)}, commit
         ),
+        "PlanTableScanRequest": (
+            {"filter": FILTER, "select": some(NAME), "stats-fields": some(NAME)},
+            {"filter": {"type": "eq", "term": "id", "value": 1}, "stats-fields": ["id"]},
+        ),
+        "FetchScanTasksRequest": ({"plan-task": one_of(task := planned(), task[:-3], "gone")}, {"plan-task": task}),
         "ReportMetricsRequest": (
             {"report-type": one_of("scan-report", "commit-report", "odd")}, {"report-type": "scan-report"}
         ),
@@ -358,6 +385,10 @@ def before_load_schema(context, raw_schema):
                 content["example"] = example
         for parameter in operation.get("parameters", []):
             describe(parameter)
+    tasks = paths["/v1/namespaces/{namespace}/tables/{table}/tasks"]["post"]["parameters"]
+    for parameter in tasks:
+        if parameter["name"] == "table":
+            parameter |= {"schema": one_of("planned", *PATHS["table"]), "example": "planned"}
     # What others put something into cannot be dropped.
     hollow = paths["/v1/namespaces/{namespace}"]["delete"]["parameters"][0]
     hollow |= {"schema": one_of("hollow", *PATHS["namespace"]), "example": "hollow"}

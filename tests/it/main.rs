@@ -18,6 +18,7 @@ mod operations;
 mod oracle;
 mod packaging;
 mod plans;
+mod rust_client;
 mod specification;
 mod store;
 mod tidy;

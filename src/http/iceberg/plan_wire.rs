@@ -18,7 +18,7 @@ pub(crate) enum Predicate {
     Expression(IndexMap<String, serde_json::Value>),
 }
 
-/// `PrimitiveTypeValue`, or null
+/// `PrimitiveTypeValue`
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "it is the shape of what is written elsewhere")]
@@ -29,8 +29,6 @@ pub(crate) enum PartitionValue {
     Number(f64),
     /// Anything else, as text.
     Text(String),
-    /// Null.
-    Null(()),
 }
 
 /// `CountMap`
@@ -63,8 +61,8 @@ pub(crate) struct DataFile {
     file_format: String,
     /// Its partition spec.
     spec_id: i32,
-    /// One value for each field of the spec.
-    partition: Vec<PartitionValue>,
+    /// One value, or null, for each field of the spec.
+    partition: Vec<Option<PartitionValue>>,
     /// Its size.
     file_size_in_bytes: i64,
     /// Its rows.
@@ -113,8 +111,8 @@ pub(crate) struct DeleteFile {
     file_format: String,
     /// Its partition spec.
     spec_id: i32,
-    /// One value for each field of the spec.
-    partition: Vec<PartitionValue>,
+    /// One value, or null, for each field of the spec.
+    partition: Vec<Option<PartitionValue>>,
     /// Its size.
     file_size_in_bytes: i64,
     /// Its records.
