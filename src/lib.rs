@@ -30,7 +30,7 @@
 //! * An outcome that is not known is never called a failure, and nothing is deleted for it.
 //! * Everything that grows has a number in [`limits`].
 //!
-//! ## Three walks
+//! ## Four walks
 //!
 //! **loadTable**: `http/iceberg/tables` → [`catalog::Catalog::load_table`] → the pointer, from memory
 //! (`store/pointers.rs`) → the metadata, from memory ([`catalog::loaded`]), its body's bytes handed out as they are.
@@ -38,6 +38,10 @@
 //! **commit**: `http/iceberg/commits` → `catalog/commit`: the table's turn (`catalog/sequencer.rs`), the change applied
 //! ([`catalog::change`], pure), the new metadata file put, the pointer swapped. Swaps that arrive while one is being made
 //! durable share the next transaction.
+//!
+//! **plan**: `http/iceberg/plans` → [`catalog::plan`]: the filter bound to columns, manifests left out by their summaries,
+//! files by partition and statistics (read into columns by [`snapshot::entries`]), deletes attached; what is left of a
+//! large table goes back as tasks that hold the whole question, so nothing is kept for them.
 //!
 //! **ingest**: `http/ingest` → [`ingest::Ingest::append`]: admitted by bytes, decoded to Arrow with a verdict for every
 //! row, gathered with the rows of others for the same table (`ingest/group.rs`), encoded, and committed through
