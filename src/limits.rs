@@ -121,6 +121,9 @@ pub const EARLIER_METADATA_CHARS: i64 = 3_000;
 /// Bytes of one manifest or manifest list. Iceberg's writers aim at 8 MiB.
 pub const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 
+/// Bytes of one manifest or manifest list when it is decompressed: eight megabytes become some sixty.
+pub const MANIFEST_DECODED_BYTES_MAX: u64 = 512 << 20;
+
 /// Manifests whose foreign files deletion remembers.
 pub const GC_MEMORY_ENTRIES: u64 = 20_000;
 
@@ -130,12 +133,20 @@ pub const FILTER_DEPTH_MAX: usize = 500;
 /// Bytes of a scan's filter, which each of its tasks holds: a set of 100 000 UUIDs.
 pub const FILTER_BYTES_MAX: usize = 4 << 20;
 
-/// Files that one answer of a scan's plan lists; the rest is in further tasks. Each is half a kilobyte, or more with
-/// statistics.
+/// Files that one answer of a scan's plan lists; the rest is in further tasks.
 pub const PLAN_FILES_PER_ANSWER: usize = 5_000;
 
-/// Manifest entries that one answer of a scan's plan looks at: some tenths of a second.
-pub const PLAN_ENTRIES_PER_ANSWER: usize = 200_000;
+/// Bytes, about, of one answer of a scan's plan: what is left of a large filter stands at every file.
+pub const PLAN_BYTES_PER_ANSWER: usize = 16 << 20;
+
+/// Tests that one answer of a scan's plan makes, at least one for each entry it looks at: some tenths of a second.
+pub const PLAN_TESTS_PER_ANSWER: usize = 400_000;
+
+/// Pairs of a file and a delete that may apply to it that one answer of a scan's plan compares.
+pub const PLAN_DELETES_PER_ANSWER: usize = 200_000;
+
+/// Bytes of decoded manifests that one answer of a scan's plan holds on to, but for the last.
+pub const PLAN_HELD_BYTES: usize = 64 << 20;
 
 /// Tasks that one answer of a scan's plan hands out, each of which may hand out as many.
 pub const PLAN_TASKS_MAX: usize = 32;

@@ -171,7 +171,7 @@ impl Sweep<'_> {
             if let Some(list) = &snapshot.manifest_list
                 && let Some(bytes) = self.read(list).await?
             {
-                manifests.extend(list::manifests_of(&bytes)?);
+                manifests.extend(tokio::task::block_in_place(|| list::manifests_of(&bytes))?);
             }
             for manifest in manifests {
                 failpoint::at("gc.manifest")?;
@@ -191,7 +191,7 @@ impl Sweep<'_> {
         if let Some(bytes) = self.read(manifest).await?
             && !self.keep_data
         {
-            self.delete(entries::files_of(&bytes)?).await?;
+            self.delete(tokio::task::block_in_place(|| entries::files_of(&bytes))?).await?;
         }
         self.delete(vec![manifest.to_owned()]).await
     }

@@ -93,7 +93,7 @@ async fn manifests(catalog: &Catalog, memory: &Memory, list: &str) -> Result<Arc
         return Ok(known);
     }
     let bytes = catalog.warehouse().read(list, limits::MANIFEST_BYTES_MAX).await?;
-    let found = Arc::new(list::manifests_of(&bytes)?);
+    let found = Arc::new(tokio::task::block_in_place(|| list::manifests_of(&bytes))?);
     memory.manifests.insert(list.to_owned(), Arc::clone(&found));
     Ok(found)
 }
@@ -104,7 +104,7 @@ async fn outside_of(catalog: &Catalog, memory: &Memory, manifest: &str, own: &Lo
         return Ok(known);
     }
     let bytes = catalog.warehouse().read(manifest, limits::MANIFEST_BYTES_MAX).await?;
-    let files = entries::files_of(&bytes)?;
+    let files = tokio::task::block_in_place(|| entries::files_of(&bytes))?;
     let outside = files.iter().filter_map(|file| Location::parse(file).ok()).filter(|file| !own.contains(file));
     let outside: Arc<Vec<Location>> = Arc::new(outside.collect());
     memory.outside.insert(key, Arc::clone(&outside));

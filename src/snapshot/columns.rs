@@ -2,23 +2,24 @@
 //!
 //! A file is decoded whole into Arrow arrays, which are compact and need no allocation per record. Columns are found by
 //! name, as the format's specification fixes them; one that is missing or of another type is an error only where it is
-//! needed. A damaged file is [`Kind::Invalid`].
+//! needed. A damaged file, also one that is cut off, is
+//! [`Kind::Invalid`] (`container.rs`).
 
 use std::io::Cursor;
 use std::ops::Range;
+use std::panic::catch_unwind;
 
-use arrow::array::{Array, AsArray, BinaryArray, Int32Array, Int64Array, ListArray, StringArray, StructArray};
-use arrow::compute::concat_batches;
+use arrow::array::{
+    Array, AsArray, BinaryArray, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
+};
 use arrow::datatypes::{ArrowPrimitiveType, Int32Type, Int64Type};
 use arrow::error::ArrowError;
-use arrow_avro::reader::{ReaderBuilder, read_header_info};
+use arrow_avro::reader::ReaderBuilder;
 use arrow_avro::schema::AvroSchema;
 use serde_json::Value as Json;
 
+use super::container::Records;
 use crate::error::{Error, Kind, Result};
-
-/// Records decoded at once: a manifest of this many is one batch.
-const BATCH: usize = 8_192;
 
 /// The records of one Avro file.
 #[derive(Debug)]
@@ -37,22 +38,16 @@ fn damaged(what: &str, why: &str) -> Error {
 impl Columns {
     /// Decodes a file; `what` is what the error calls it.
     pub(super) fn read(what: &'static str, bytes: &[u8]) -> Result<Self> {
-        let broken = |error: ArrowError| damaged(what, "its data is damaged").because(error);
-        let unreadable = |error: ArrowError| damaged(what, "it is not Avro").because(error);
-        let header = read_header_info(Cursor::new(bytes)).map_err(|error| unreadable(error.into()))?;
-        let written = header.writer_schema().map_err(|error| unreadable(error.into()))?;
-        let schema: Json = serde_json::from_str(&written.json_string)
+        let taken_apart = Records::of(bytes).map_err(|why| damaged(what, why))?;
+        let schema: Json = serde_json::from_str(&taken_apart.schema)
             .map_err(|error| damaged(what, "its schema is not JSON").because(error))?;
-        let reader = ReaderBuilder::new().with_batch_size(BATCH);
-        let reader = match without_empty_records(&schema) {
-            Some(less) => reader.with_reader_schema(AvroSchema::new(less.to_string())),
-            None => reader,
-        };
-        let reader = reader.build(Cursor::new(bytes)).map_err(unreadable)?;
-        let arrow_schema = reader.schema();
-        let batches = reader.collect::<Result<Vec<_>, _>>().map_err(broken)?;
-        let whole = concat_batches(&arrow_schema, &batches).map_err(broken)?;
-        drop(batches);
+        // The decoder panics on some of what it does not understand.
+        let decoded = catch_unwind(|| decode(&taken_apart, &schema));
+        let decoded = decoded.map_err(|cause| damaged(what, "its data is damaged").because_of_panic(&*cause))?;
+        let whole = decoded.map_err(|error| damaged(what, "its data is damaged").because(error))?;
+        if whole.num_rows() != taken_apart.count {
+            return Err(damaged(what, "it has another number of records than it says"));
+        }
         let mut records = StructArray::from(whole);
         // The decoder makes room for many records; what is kept in memory is what is there.
         records.shrink_to_fit();
@@ -68,6 +63,20 @@ impl Columns {
     pub(super) fn find<A: Array + Clone + 'static>(&self, of: &StructArray, name: &str) -> Result<A> {
         optional(of, name).ok_or_else(|| damaged(self.what, &format!("its records have no usable {name:?}")))
     }
+}
+
+/// Decodes all records as one batch.
+fn decode(records: &Records, schema: &Json) -> Result<RecordBatch, ArrowError> {
+    let reader = ReaderBuilder::new().with_batch_size(records.count.max(1));
+    let reader = match without_empty_records(schema) {
+        Some(less) => reader.with_reader_schema(AvroSchema::new(less.to_string())),
+        None => reader,
+    };
+    let file = records.to_file();
+    let mut reader = reader.build(Cursor::new(&file[..]))?;
+    // Never asked twice: after the last batch it would look for more of a block that says too little of itself.
+    let empty = RecordBatch::new_empty(reader.schema());
+    if records.count == 0 { Ok(empty) } else { reader.next().unwrap_or(Ok(empty)) }
 }
 
 /// The schema without fields that hold an empty record, which the decoder does not take: the partitions of an
@@ -161,13 +170,17 @@ impl<V: Array + Clone + 'static> PerField<V> {
     /// The ids in a row and where their values are.
     pub(super) fn row(&self, row: usize) -> impl Iterator<Item = (i32, usize)> + '_ {
         let range = values_of(&self.list, row).unwrap_or_default();
-        range.map(|at| (self.keys.value(at), at))
+        range.filter(|at| self.values.is_valid(*at)).map(|at| (self.keys.value(at), at))
     }
 
     fn at(&self, row: usize, id: i32) -> Option<usize> {
         let range = values_of(&self.list, row)?;
         let start = range.start;
-        self.keys.values()[range].iter().position(|key| *key == id).map(|found| start + found)
+        self.keys.values()[range]
+            .iter()
+            .position(|key| *key == id)
+            .map(|found| start + found)
+            .filter(|at| self.values.is_valid(*at))
     }
 }
 

@@ -94,7 +94,7 @@ pub struct Entries {
     equality_ids: Option<Ints>,
     sort_order_id: Option<Int32Array>,
     first_row_id: Option<Int64Array>,
-    /// Rows before each entry in files that inherit their row ids; empty where no file can.
+    /// Rows before each entry in files that inherit their row ids.
     rows_before: Vec<i64>,
     referenced: Option<StringArray>,
     content_offset: Option<Int64Array>,
@@ -164,13 +164,13 @@ impl Entries {
         (0..self.rows).map(|row| self.entry(row))
     }
 
-    /// Row ids are inherited by live files in the order of the manifest, each taking as many as it has rows.
+    /// Row ids are inherited by live files in the order of the manifest, each taking as many as it has rows; manifests from
+    /// before an upgrade to v3 have no column for them.
     fn inheriting_rows(&self) -> Vec<i64> {
-        let Some(own) = &self.first_row_id else { return Vec::new() };
         let mut before = 0_i64;
         let count = |entry: Entry<'_>| {
             let at = before;
-            if entry.status() != Status::Deleted && own.is_null(entry.row) {
+            if entry.is_live() && number(self.first_row_id.as_ref(), entry.row).is_none() {
                 before = before.saturating_add(entry.record_count());
             }
             at
@@ -264,10 +264,14 @@ impl<'a> Entry<'a> {
         own.or_else(|| manifest.first_row_id?.checked_add(*self.of.rows_before.get(self.row)?))
     }
 
-    /// The value of a partition field: `None` where the manifest has no such field, `Some(None)` for null.
+    /// The value of a partition field: `None` where the manifest has no such field, or one that is not understood;
+    /// `Some(None)` for null.
     pub fn partition(&self, field_id: i32) -> Option<Option<Value<'a>>> {
         let (_, column) = self.of.partition.iter().find(|(id, _)| *id == field_id)?;
-        Some(value(column, self.row))
+        if column.is_null(self.row) {
+            return Some(None);
+        }
+        value(column, self.row).map(Some)
     }
 
     /// A count of a column.
@@ -324,11 +328,8 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// A cell of a partition column; null, and what has no physical form here, is `None`.
+/// A cell of a partition column that is not null; `None` where its type has no physical form here.
 fn value(column: &ArrayRef, row: usize) -> Option<Value<'_>> {
-    if column.is_null(row) {
-        return None;
-    }
     Some(match column.data_type() {
         DataType::Boolean => Value::Boolean(column.as_boolean().value(row)),
         DataType::Int32 => Value::Integer(column.as_primitive::<Int32Type>().value(row).into()),

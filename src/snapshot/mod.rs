@@ -6,6 +6,7 @@
 
 pub mod append;
 mod columns;
+mod container;
 pub mod entries;
 pub mod list;
 pub mod manifest;

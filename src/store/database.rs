@@ -61,7 +61,9 @@ impl Database {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(Error::illegal("A database URL begins with postgres://"));
         }
-        let name = url.rsplit_once('@').map_or(url, |(_, host)| host).to_owned();
+        // Both may hold a password: what stands before the host, and what is asked after it.
+        let (address, _) = url.split_once('?').unwrap_or((url, ""));
+        let name = address.rsplit_once('@').map_or(address, |(_, host)| host).to_owned();
         Ok(Self { url: url.to_owned(), name, dialect: Dialect::Postgres })
     }
 
@@ -121,6 +123,11 @@ impl Database {
         Ok(connection)
     }
 
+    /// Whether one statement alone is as good as a transaction under the write lock: where nobody else can write.
+    pub(super) fn is_ours_alone(&self) -> bool {
+        self.dialect == Dialect::Sqlite
+    }
+
     /// Begins a transaction that holds the write lock from its first statement on.
     pub(super) async fn begin<'c>(&self, connection: &'c mut AnyConnection) -> Result<Transaction<'c, Any>> {
         let transaction = connection.begin_with(self.dialect.begin()).await.map_err(unavailable)?;
@@ -147,7 +154,7 @@ impl Dialect {
     fn begin(self) -> &'static str {
         match self {
             Self::Sqlite => "begin immediate",
-            Self::Postgres => "begin",
+            Self::Postgres => "begin isolation level read committed",
         }
     }
 
@@ -164,7 +171,7 @@ impl Dialect {
 pub(super) fn certainly_undone(error: &Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<sqlx::Error>());
     let code = cause.and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
-    // SQLite's primary codes BUSY and FULL; PostgreSQL's classes of too few resources and of lost serialisation.
+    // SQLite's primary codes BUSY and FULL; PostgreSQL's class of too few resources, a lost serialisation, a deadlock.
     code.as_deref()
-        .is_some_and(|code| matches!(code, "5" | "13") || code.len() == 5 && ["53", "40"].contains(&&code[..2]))
+        .is_some_and(|code| matches!(code, "5" | "13" | "40001" | "40P01") || code.len() == 5 && code.starts_with("53"))
 }

@@ -127,7 +127,10 @@ impl Drop for UnderWay<'_> {
 async fn apply_together(database: &Database, connection: &mut AnyConnection, group: &[Queued]) -> Result<Vec<Verdict>> {
     failpoint::at("swap.begin")?;
     let verdicts = match Move::all(group.iter().map(|(swap, _)| swap)) {
-        Some(moves) if group.iter().all(|(swap, _)| swap.doomed.is_empty() && swap.key.is_none()) => {
+        Some(moves)
+            if database.is_ours_alone()
+                && group.iter().all(|(swap, _)| swap.doomed.is_empty() && swap.key.is_none()) =>
+        {
             move_at_once(connection, &moves).await?
         }
         moves => {

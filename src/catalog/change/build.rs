@@ -33,7 +33,8 @@ pub(super) struct Build {
 impl Build {
     /// A change to a table that exists.
     pub(super) fn on(base: &TableMetadata) -> Self {
-        let before = base.current_schema().ok().cloned().zip(base.current_snapshot_id);
+        let rows = base.current_snapshot().filter(|snapshot| !snapshot.is_empty()).map(|snapshot| snapshot.id);
+        let before = base.current_schema().ok().cloned().zip(rows);
         Self { metadata: base.clone(), exists: true, before, old_log: base.snapshot_log.len(), ..Self::nothing() }
     }
 

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::schema::{Field, Schema};
+use super::single_value;
 use super::spec::{PartitionSpec, Transform};
 use super::types::{Primitive, Type};
 use crate::error::{Error, Result};
@@ -63,12 +64,22 @@ fn placed(schema: &Schema) -> HashMap<i32, Placed<'_>> {
     all
 }
 
+/// Whether rows that lack the column go on having the same value; clients write the same value in several ways.
+fn same_default(was: &Field, is: &Field) -> bool {
+    let value = |of: &Field| {
+        let json: serde_json::Value = serde_json::from_str(of.initial_default.as_ref()?.0.get()).ok()?;
+        let read = of.kind.primitive().and_then(|kind| single_value::from_json(kind, &json)).map(|(value, _)| value);
+        (!json.is_null()).then_some((read.is_none().then_some(json), read))
+    };
+    value(was) == value(is)
+}
+
 impl Rules<'_> {
     fn changed(self, was: &Field, is: &Field) -> Option<String> {
         if is.required && !was.required {
             return Some("an optional column cannot become required".to_owned());
         }
-        if was.initial_default.is_some() && was.initial_default != is.initial_default {
+        if !same_default(was, is) {
             return Some("its initial-default cannot change: rows that lack the column have it".to_owned());
         }
         let fits = match (&was.kind, &is.kind) {
@@ -120,6 +131,12 @@ mod tests {
 
     fn field(id: i32, required: bool, kind: impl Into<Value>) -> Value {
         json!({"id": id, "name": format!("c{id}"), "required": required, "type": kind.into()})
+    }
+
+    fn with_required(field: &Value, required: bool) -> Value {
+        let mut field = field.clone();
+        field["required"] = required.into();
+        field
     }
 
     #[test]
@@ -192,6 +209,13 @@ mod tests {
         refused(json!([field(2, false, json!({"type": "struct", "fields": [field(1, false, "int")]}))]), "moved");
         let mut other = filled.clone();
         other["initial-default"] = json!(1);
+        let error =
+            check(&schema(json!([field(2, false, "int")])), &schema(json!([with_required(&filled, false)])), V3);
+        assert!(error.expect_err("refused").message().contains("initial-default cannot change"));
+        let hex = |text: &str| {
+            schema(json!([{"id": 1, "name": "a", "required": false, "type": "binary", "initial-default": text}]))
+        };
+        assert!(check(&hex("ff"), &hex("FF"), V3).is_ok() && check(&hex("ff"), &hex("fe"), V3).is_err());
         let error = check(&schema(json!([filled])), &schema(json!([other])), V3).expect_err("refused");
         assert!(error.message().contains("initial-default cannot change"), "{error}");
     }

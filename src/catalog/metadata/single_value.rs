@@ -182,14 +182,14 @@ fn whole_micros(moment: NaiveDateTime) -> Option<i64> {
 fn decimal(text: &str, scale: u8) -> Option<i128> {
     let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let given: i64 = i64::try_from(fraction.len()).ok()? - exponent.parse::<i64>().ok()?;
+    let given = i64::try_from(fraction.len()).ok()?.checked_sub(exponent.parse().ok()?)?;
     let unscaled: i128 = format!("{whole}{fraction}").parse().ok()?;
     let power = |by: i64| 10_i128.checked_pow(u32::try_from(by).ok()?);
-    let more = i64::from(scale) - given;
+    let more = i64::from(scale).checked_sub(given)?;
     if more >= 0 {
         return unscaled.checked_mul(power(more)?);
     }
-    let by = power(-more)?;
+    let by = power(more.checked_neg()?)?;
     (unscaled % by == 0).then_some(unscaled / by)
 }
 
@@ -304,6 +304,8 @@ mod tests {
         none("date", json!("2024-13-01"));
         none("timestamp", json!("2024-01-01T00:00:00+00:00"));
         none("decimal(38,2)", json!(1.5));
+        none("decimal(38,2)", json!("1e-9223372036854775808"));
+        none("decimal(38,2)", json!("1e9223372036854775807"));
         none("timestamp", json!("2024-01-01T00:00:00.0000001"));
         none("decimal(9,2)", json!("1.005"));
         none("fixed[2]", json!("00"));

@@ -67,6 +67,11 @@ impl Snapshot {
         Ok(object.take("summary")?.unwrap_or_default())
     }
 
+    /// Whether its summary says that there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.summary().is_ok_and(|summary| summary.get("total-records").is_some_and(|total| total == "0"))
+    }
+
     /// Manifests listed in the snapshot itself, as old v1 writers did.
     pub fn inline_manifests(&self) -> Result<Vec<String>> {
         let mut object = Object::parse("Snapshot", self.raw.get())?;

@@ -5,7 +5,6 @@
 //! file it may apply to. Position deletes and vectors apply to rows of the same commit or before, equality deletes to rows
 //! from before; a file with a vector has no other position deletes.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::metrics;
@@ -50,8 +49,8 @@ pub(super) struct Candidate {
 #[derive(Debug, Default)]
 pub(super) struct DeleteIndex {
     manifests: Vec<ListedManifest>,
-    about: HashMap<(Kind, u64), Vec<Indexed>>,
-    entries: usize,
+    /// In order, once all are there.
+    about: Vec<((Kind, u64), Indexed)>,
 }
 
 /// Where a delete file is.
@@ -70,7 +69,9 @@ pub(super) struct Delete<'a> {
     /// How it deletes.
     pub(super) kind: Kind,
     /// Its spec.
-    pub(super) layout: &'a Layout,
+    pub(super) spec_id: i32,
+    /// Its partition, as it is written.
+    pub(super) partition: String,
 }
 
 /// A data file, as far as deletes are concerned.
@@ -102,14 +103,21 @@ impl DeleteIndex {
             };
             let row = u32::try_from(entry.row()).unwrap_or(u32::MAX);
             let sequence = entry.sequence_number(manifest);
-            self.about.entry((kind, key)).or_default().push(Indexed { sequence, manifest: number, row });
-            self.entries += 1;
+            self.about.push(((kind, key), Indexed { sequence, manifest: number, row }));
         }
+    }
+
+    /// Ends the making of it.
+    pub(super) fn sorted(mut self) -> Self {
+        self.about.sort_unstable_by_key(|(key, _)| *key);
+        self.about.shrink_to_fit();
+        self
     }
 
     /// Bytes this takes in memory, about.
     pub(super) fn weight(&self) -> usize {
-        self.manifests.iter().map(ListedManifest::weight).sum::<usize>() + self.about.len() * 64 + self.entries * 24
+        let each = size_of::<((Kind, u64), Indexed)>();
+        self.manifests.iter().map(ListedManifest::weight).sum::<usize>() + self.about.len() * each
     }
 
     /// A manifest of the index.
@@ -131,10 +139,12 @@ impl DeleteIndex {
         let mut found = Vec::new();
         for (kind, key) in keys {
             let first = match kind {
-                Kind::Values | Kind::ValuesAnywhere => target.sequence + 1,
+                Kind::Values | Kind::ValuesAnywhere => target.sequence.saturating_add(1),
                 _ => target.sequence,
             };
-            let known = self.about.get(&(kind, key)).into_iter().flatten();
+            let start = self.about.partition_point(|(other, _)| *other < (kind, key));
+            let known =
+                self.about[start..].iter().take_while(|(other, _)| *other == (kind, key)).map(|(_, known)| known);
             let applying = known.filter(|known| known.sequence >= first);
             found.extend(applying.map(|known| Candidate { kind, manifest: known.manifest, row: known.row }));
         }
@@ -174,8 +184,7 @@ impl Delete<'_> {
     pub(super) fn applies(&self, target: &Target<'_>, schemas: &[Arc<Schema>]) -> bool {
         let of_this = || only_file(&self.entry) == Some(target.entry.path());
         match self.kind {
-            Kind::Vector => of_this(),
-            Kind::PositionsOfOne => of_this() && self.same_partition(target),
+            Kind::Vector | Kind::PositionsOfOne => of_this(),
             Kind::Positions => self.same_partition(target) && may_hold_path(&self.entry, target.entry.path()),
             Kind::Values => self.same_partition(target) && may_share_values(&self.entry, target, schemas),
             Kind::ValuesAnywhere => may_share_values(&self.entry, target, schemas),
@@ -183,12 +192,7 @@ impl Delete<'_> {
     }
 
     fn same_partition(&self, target: &Target<'_>) -> bool {
-        self.layout.spec_id == target.spec_id && self.partition() == target.partition
-    }
-
-    /// Its partition, as it is written.
-    pub(super) fn partition(&self) -> String {
-        self.layout.write(&self.layout.tuple(&self.entry))
+        self.spec_id == target.spec_id && self.partition == target.partition
     }
 }
 

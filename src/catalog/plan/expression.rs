@@ -6,7 +6,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use crate::catalog::metadata::spec::Transform;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::limits;
 
 /// A filter, not yet bound to columns.
@@ -130,6 +130,10 @@ impl Operation {
 
 /// Reads a filter's text.
 pub(super) fn parse(text: &str) -> Result<Expression> {
+    let (has, most) = (text.len(), limits::FILTER_BYTES_MAX);
+    if has > most {
+        return Err(Error::new(Kind::TooLarge, format!("The filter has {has} bytes, at most {most} are allowed")));
+    }
     if depth(text) > limits::FILTER_DEPTH_MAX {
         let max = limits::FILTER_DEPTH_MAX;
         return Err(Error::malformed(format!("The filter is nested deeper than {max} levels")));
@@ -291,11 +295,11 @@ fn short(json: &Json) -> String {
 }
 
 impl Test {
-    /// Writes the test with its column's name.
-    pub(super) fn to_json(&self, column: &str) -> Json {
+    /// Writes the test of a column, which is a name where there is one.
+    pub(super) fn to_json(&self, column: &Json) -> Json {
         let term = match &self.transform {
             Some(transform) => json!({"type": "transform", "transform": transform.to_string(), "term": column}),
-            None => column.into(),
+            None => column.clone(),
         };
         let kind = self.operation.as_str();
         match (self.operation, self.literals.as_slice()) {

@@ -29,11 +29,15 @@ pub(super) fn write_data(
         ("nan-value-counts", Count::Nans),
     ] {
         let known = entry.counts(count).into_iter().flatten();
-        write_map(out, name, known.filter(|(id, _)| stats.contains(id)).map(|(id, count)| (id, count.to_string())));
+        write_map(
+            out,
+            name,
+            known.filter(|(id, _)| stats.binary_search(id).is_ok()).map(|(id, count)| (id, count.to_string())),
+        );
     }
     for (name, side) in [("lower-bounds", Side::Lower), ("upper-bounds", Side::Upper)] {
         let known = entry.bounds(side).into_iter().flatten();
-        let wanted = known.filter(|(id, _)| stats.contains(id));
+        let wanted = known.filter(|(id, _)| stats.binary_search(id).is_ok());
         write_map(out, name, wanted.map(|(id, bytes)| (id, format!("\"{}\"", to_hex(bytes)))));
     }
     out.push(b'}');

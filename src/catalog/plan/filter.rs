@@ -87,6 +87,17 @@ impl Columns {
         found?.as_ref()
     }
 
+    /// The same without the names that mean another column in `others`.
+    pub(super) fn agreeing_with(mut self, others: &Self) -> Self {
+        for (name, column) in &mut self.by_name {
+            let other = others.by_name.get(name).and_then(Option::as_ref);
+            if other.is_some_and(|other| column.as_ref().is_some_and(|column| column.id != other.id)) {
+                *column = None;
+            }
+        }
+        self
+    }
+
     /// The id of the column with this name.
     pub(super) fn id(&self, name: &str) -> Option<i32> {
         self.find(name).map(|column| column.id)
@@ -127,13 +138,12 @@ impl Binder<'_> {
 
     fn test(&self, test: &Test) -> Filter {
         let column = self.columns.referred(&test.column);
-        let name = match (&test.column, column) {
-            (_, Some(column)) => column.name.clone(),
-            (Reference::Name(name), None) => name.clone(),
-            // There is no way to name it: the client knows which rows it wants, the plan does not.
-            (Reference::Id(id), None) => id.to_string(),
+        let term = match (&test.column, column) {
+            (_, Some(column)) => column.name.as_str().into(),
+            (Reference::Name(name), None) => name.as_str().into(),
+            (Reference::Id(id), None) => json!({"type": "reference", "id": id}),
         };
-        let json = test.to_json(&name);
+        let json = test.to_json(&term);
         let bound = column.and_then(|column| self.leaf(test, column, json.clone()));
         bound.unwrap_or_else(|| Filter::Foreign(Arc::new(json)))
     }
@@ -232,6 +242,15 @@ impl Filter {
             },
             Self::All(parts) => reduced(parts, verdict, true).unwrap_or_else(Self::All),
             Self::Any(parts) => reduced(parts, verdict, false).unwrap_or_else(Self::Any),
+        }
+    }
+
+    /// How many tests it has.
+    pub(super) fn tests(&self) -> usize {
+        match self {
+            Self::Constant(_) | Self::Foreign(_) => 0,
+            Self::Leaf(_) => 1,
+            Self::All(parts) | Self::Any(parts) => parts.iter().map(Self::tests).sum(),
         }
     }
 

@@ -24,7 +24,8 @@ pub(super) fn known<'a>(entry: &Entry<'a>, id: i32, kind: &Primitive) -> Known<'
     let nulls = entry.count(Count::Nulls, id);
     let nans = if real { entry.count(Count::Nans, id) } else { Some(0) };
     // Nulls and NaN together may be all there is, though neither is alone.
-    let no_others = values.is_some_and(|values| nulls.zip(nans).is_some_and(|(nulls, nans)| nulls + nans >= values));
+    let no_others =
+        values.is_some_and(|values| nulls.zip(nans).is_some_and(|(nulls, nans)| nulls.saturating_add(nans) >= values));
     let share = |count: Option<i64>| match count {
         Some(0) => Share::None,
         Some(count) if values == Some(count) => Share::All,

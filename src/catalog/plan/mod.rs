@@ -16,11 +16,11 @@ pub(super) mod manifests;
 mod metrics;
 mod partition;
 mod range;
-
 mod task;
 mod transform;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -31,7 +31,6 @@ use super::metadata::snapshot::Snapshot;
 use super::metadata::spec::Transform;
 use super::{Catalog, Loaded};
 use crate::error::{Error, Kind, Result, What};
-use crate::limits;
 use crate::names::TableName;
 use crate::snapshot::list::ListedManifest;
 use filter::{Columns, Filter, Leaf};
@@ -89,6 +88,8 @@ pub struct PlannedScan {
 #[derive(Debug)]
 struct Bound {
     filter: Filter,
+    /// How many tests the filter has.
+    tests: usize,
     layouts: Vec<Layout>,
     schemas: Vec<Arc<Schema>>,
     sources: Vec<Source>,
@@ -109,8 +110,9 @@ struct Source {
 }
 
 impl Source {
-    fn holds(&self, manifest: &ListedManifest) -> bool {
-        self.appended_by.is_none_or(|id| manifest.added_snapshot_id.is_none_or(|added| added == id))
+    /// A snapshot that is not looked at.
+    fn none(id: i64) -> Self {
+        Self { list: None, manifests: Arc::default(), appended_by: Some(id) }
     }
 }
 
@@ -189,23 +191,38 @@ impl Catalog {
                 sources.push(self.source(snapshot, None).await?);
             }
             Span::Between([start, end]) => {
-                for snapshot in appended_between(metadata, start, end).ok_or_else(gone)? {
-                    sources.push(self.source(&snapshot, Some(snapshot.id)).await?);
+                let last = task.to.map_or(usize::MAX, |to| to.0);
+                for (at, snapshot) in appended_between(metadata, start, end).ok_or_else(gone)?.iter().enumerate() {
+                    let within = (task.from.0..=last).contains(&at);
+                    sources.push(if within { self.appended(snapshot).await? } else { Source::none(snapshot.id) });
                 }
             }
         }
         let filter = match &scan.filter {
             Some(text) => {
-                let columns = Columns::of(schema, scan.case_sensitive);
+                let now = Columns::of(metadata.current_schema()?, scan.case_sensitive);
+                // Engines speak of the table's columns also where they ask for the snapshot's: where the two differ, a name
+                // may mean either.
+                let columns = Columns::of(schema, scan.case_sensitive).agreeing_with(&now);
                 filter::bind(&expression::parse(text.get())?, &columns, &bucketed(metadata))
             }
             None => Filter::Constant(true),
         };
         let layouts = metadata.partition_specs.iter().map(|spec| Layout::of(spec, metadata)).collect();
         let schemas = metadata.schemas.clone();
-        let mut bound = Bound { filter, layouts, schemas, sources, deletes: Vec::new(), deletes_key: String::new() };
+        let tests = filter.tests();
+        let mut bound =
+            Bound { filter, tests, layouts, schemas, sources, deletes: Vec::new(), deletes_key: String::new() };
         bound.find_deletes();
         Ok(bound)
+    }
+
+    /// What a snapshot appended: of its manifests, those that it added.
+    async fn appended(&self, snapshot: &Snapshot) -> Result<Source> {
+        let all = self.source(snapshot, Some(snapshot.id)).await?;
+        let added = |manifest: &&ListedManifest| manifest.added_snapshot_id.is_none_or(|added| added == snapshot.id);
+        let manifests = Arc::new(all.manifests.iter().filter(added).cloned().collect());
+        Ok(Source { manifests, ..all })
     }
 
     async fn source(&self, snapshot: &Snapshot, appended_by: Option<i64>) -> Result<Source> {
@@ -231,7 +248,9 @@ impl Bound {
             manifests.iter().enumerate().filter(|(_, manifest)| manifest.deletes && manifest.live_files != Some(0));
         let kept: Vec<_> = deletes.filter(|(_, manifest)| self.may_match(manifest)).collect();
         let numbers: Vec<String> = kept.iter().map(|(number, _)| number.to_string()).collect();
-        let key = format!("{list} {}", numbers.join(","));
+        // The index knows partitions by how they are written, which changes when a column's type is widened.
+        let kinds: String = self.layouts.iter().map(Layout::kinds).collect();
+        let key = format!("{list} {} {kinds}", numbers.join(","));
         (self.deletes, self.deletes_key) = (kept.into_iter().map(|(_, manifest)| manifest.clone()).collect(), key);
     }
 }
@@ -269,19 +288,21 @@ fn scan_of(metadata: &TableMetadata, request: &PlanRequest) -> Result<Option<Sca
         None => metadata.current_schema()?,
     };
     let columns = Columns::of(schema, request.case_sensitive);
+    // Engines name the table's columns also where they ask for the snapshot's schema.
+    let now = Columns::of(metadata.current_schema()?, request.case_sensitive);
+    let named =
+        |what: &str, name: &str| columns.id(name).or_else(|| now.id(name)).ok_or_else(|| no_such_field(what, name));
     for name in &request.select {
         // `_partition` has fields of its own: `_partition.day`.
         let first = name.split('.').next().unwrap_or_default();
         if name != "*" && !METADATA_COLUMNS.iter().any(|column| column.eq_ignore_ascii_case(first)) {
-            named(&columns, "select", name)?;
+            named("select", name)?;
         }
     }
-    let stats = request.stats_fields.iter().map(|name| named(&columns, "stats-fields", name)).collect::<Result<_>>()?;
+    let stats = request.stats_fields.iter().map(|name| named("stats-fields", name));
+    // Sorted, to be searched.
+    let stats = stats.collect::<Result<BTreeSet<i32>>>()?.into_iter().collect();
     if let Some(filter) = &request.filter {
-        let (has, most) = (filter.get().len(), limits::FILTER_BYTES_MAX);
-        if has > most {
-            return Err(Error::new(Kind::TooLarge, format!("The filter has {has} bytes, at most {most} are allowed")));
-        }
         expression::parse(filter.get())?;
     }
     Ok(span.map(|span| Scan {
@@ -294,11 +315,9 @@ fn scan_of(metadata: &TableMetadata, request: &PlanRequest) -> Result<Option<Sca
     }))
 }
 
-fn named(columns: &Columns, what: &str, name: &str) -> Result<i32> {
-    columns.id(name).ok_or_else(|| {
-        let short: String = name.chars().take(200).collect();
-        Error::invalid(format!("Cannot find field {short:?} of {what} in the table's schema"))
-    })
+fn no_such_field(what: &str, name: &str) -> Error {
+    let short: String = name.chars().take(200).collect();
+    Error::invalid(format!("Cannot find field {short:?} of {what} in the table's schema"))
 }
 
 /// The snapshots after `start`, up to `end`, that only appended, oldest first; `None` where one of the two is gone.

@@ -28,8 +28,8 @@ pub(super) struct Layout {
 #[derive(Debug)]
 struct LayoutField {
     id: i32,
-    /// The column it is made from, and its type; `None` where that cannot be said.
-    source: Option<(i32, Primitive)>,
+    /// The column it is made from; `None` where there are several.
+    source: Option<i32>,
     transform: Transform,
     /// The type of its values.
     kind: Primitive,
@@ -40,6 +40,13 @@ struct LayoutField {
 pub(super) struct Tuple<'a> {
     /// A value for each field; the inner `None` is null, the outer one unknown.
     values: Vec<Option<Option<Value<'a>>>>,
+}
+
+impl Tuple<'_> {
+    /// Whether every value is known, so that what it is written as says all.
+    pub(super) fn is_known(&self) -> bool {
+        self.values.iter().all(Option::is_some)
+    }
 }
 
 impl Layout {
@@ -58,9 +65,17 @@ impl Layout {
     pub(super) fn tuple<'a>(&self, entry: &Entry<'a>) -> Tuple<'a> {
         let typed = |field: &LayoutField| {
             let value = entry.partition(field.id)?;
-            Some(value.and_then(|value| single_value::typed(&field.kind, value)))
+            match value {
+                Some(value) => single_value::typed(&field.kind, value).map(Some),
+                None => Some(None),
+            }
         };
         Tuple { values: self.fields.iter().map(typed).collect() }
+    }
+
+    /// What the values of a tuple are read as.
+    pub(super) fn kinds(&self) -> String {
+        self.fields.iter().map(|field| format!("{} ", field.kind)).collect()
     }
 
     /// The partition as clients read it: an array with one value for each field of the spec.
@@ -92,8 +107,10 @@ impl Layout {
     fn judge<'a>(&self, leaf: &Leaf, known: impl Fn(usize, &LayoutField) -> Option<Known<'a>>) -> Verdict {
         let mut verdict = Verdict::Maybe;
         for (at, field) in self.fields.iter().enumerate() {
-            let Some((_, source)) = field.source.as_ref().filter(|(id, _)| *id == leaf.id) else { continue };
-            match known(at, field).map_or(Verdict::Maybe, |known| field.judge(leaf, source, &known)) {
+            if field.source != Some(leaf.id) {
+                continue;
+            }
+            match known(at, field).map_or(Verdict::Maybe, |known| field.judge(leaf, &known)) {
                 Verdict::Maybe => {}
                 decided => verdict = decided,
             }
@@ -105,28 +122,30 @@ impl Layout {
 impl LayoutField {
     fn of(field: &PartitionField, metadata: &TableMetadata) -> Self {
         let source = match field.source.ids() {
-            [id] => source_type(metadata, *id).map(|kind| (*id, kind)),
+            [id] => Some(*id),
             _ => None,
         };
-        let made = source.as_ref().and_then(|(_, kind)| result_type(&field.transform, kind));
+        let kind = source.and_then(|id| source_type(metadata, id));
+        let made = kind.and_then(|kind| result_type(&field.transform, &kind));
         let kind = made.unwrap_or_else(|| Primitive::Other("unknown".to_owned()));
         Self { id: field.field_id.unwrap_or(-1), source, transform: field.transform.clone(), kind }
     }
 
-    /// What the values of this field say of a test of its column.
-    fn judge(&self, leaf: &Leaf, source: &Primitive, known: &Known<'_>) -> Verdict {
+    /// What the values of this field say of a test of its column, which may have had a narrower type when the schema was
+    /// made that the test is bound to.
+    fn judge(&self, leaf: &Leaf, known: &Known<'_>) -> Verdict {
         let sought = &leaf.sought;
         let only_nulls = || Known { range: Range::default(), ..known.clone() };
         match (&leaf.transform, &self.transform) {
             (_, Transform::Void | Transform::Other(_)) => Verdict::Maybe,
             (None, Transform::Identity) => sought.among(known),
             (Some(tested), made) if tested == made => sought.among(known),
-            (Some(tested), Transform::Identity) => sought.among(&applied(tested, source, known)),
+            (Some(tested), Transform::Identity) => sought.among(&applied(tested, &leaf.kind, known)),
             (None, Transform::Bucket(number)) => match leaf.buckets.iter().find(|(of, _)| of == number) {
                 Some((_, set)) => Sought { values: Values::Set(set.clone()), opposite: sought.opposite }.among(known),
                 None => sought.among(&only_nulls()),
             },
-            (None, made) => sought.among(&pulled_back(made, source, known)),
+            (None, made) => sought.among(&pulled_back(made, &leaf.kind, known)),
             (Some(_), _) => sought.among(&only_nulls()),
         }
     }

@@ -102,6 +102,17 @@ impl<'a> Range<'a> {
         empty || below(self.upper.as_ref(), other.lower.as_ref()) || below(other.upper.as_ref(), self.lower.as_ref())
     }
 
+    /// Whether a value can be in it.
+    fn may_hold(&self, value: &Value<'_>) -> bool {
+        let outside = |bound: Option<&Bound<'_>>, outwards: Ordering| {
+            bound.is_some_and(|bound| match value.compare(&bound.value) {
+                Some(Ordering::Equal) => bound.open,
+                found => found == Some(outwards),
+            })
+        };
+        !self.empty && !outside(self.lower.as_ref(), Ordering::Less) && !outside(self.upper.as_ref(), Ordering::Greater)
+    }
+
     /// Whether every value of `other` is in this one.
     fn covers(&self, other: &Range<'_>) -> bool {
         reaches(self.lower.as_ref(), other.lower.as_ref(), Ordering::Less)
@@ -175,9 +186,9 @@ impl Set {
         let (misses, covers) = match &self.form {
             Form::Range(own) => (own.misses(range), own.covers(range)),
             Form::Points(points) => {
-                let at = |point: &Value<'static>| Range::closed(Some(point.clone()), Some(point.clone()));
-                let inside = candidates(points, range).iter().map(at).find(|point| !point.misses(range));
-                (inside.is_none(), inside.is_some_and(|point| point.covers(range)))
+                let inside = first_inside(points, range);
+                let only = range.point().zip(inside).is_some_and(|(only, inside)| only == inside);
+                (inside.is_none(), only)
             }
         };
         match (misses, covers && self.exact) {
@@ -188,13 +199,21 @@ impl Set {
     }
 }
 
-/// The points that are not certainly below a range's lower end. UUIDs are ordered only in part, so all of them are.
-fn candidates<'p>(points: &'p [Value<'static>], range: &Range<'_>) -> &'p [Value<'static>] {
-    let Some(lower) = &range.lower else { return points };
-    if matches!(lower.value, Value::Uuid(_)) {
-        return points;
+/// The first of the points that may be in a range.
+fn first_inside<'p>(points: &'p [Value<'static>], range: &Range<'_>) -> Option<&'p Value<'static>> {
+    // UUIDs are ordered only in part: each has to be looked at.
+    if matches!(points.first(), Some(Value::Uuid(_))) {
+        return points.iter().find(|point| range.may_hold(point));
     }
-    &points[points.partition_point(|point| point.compare(&lower.value) == Some(Ordering::Less))..]
+    let below = |point: &Value<'static>| {
+        let lower = range.lower.as_ref();
+        lower.is_some_and(|lower| match point.compare(&lower.value) {
+            Some(Ordering::Less) => true,
+            Some(Ordering::Equal) => lower.open,
+            Some(Ordering::Greater) | None => false,
+        })
+    };
+    points.get(points.partition_point(below)).filter(|point| range.may_hold(point))
 }
 
 /// The first bytes, in order, after all that begin with `prefix`.

@@ -84,7 +84,9 @@ fn from<'a>(transform: &Transform, source: &Primitive, value: &Value<'a>) -> Opt
     let lowest = match (transform, value) {
         (Transform::Identity | Transform::Truncate(_), value) => value.clone(),
         // Writers once rounded moments before 1970 towards it, so that up to there a unit may hold the one before.
-        (_, Value::Integer(unit)) => Value::Integer(start_of(transform, source, *unit - i64::from(*unit <= 0))?),
+        (_, Value::Integer(unit)) => {
+            Value::Integer(start_of(transform, source, unit.checked_sub(i64::from(*unit <= 0))?)?)
+        }
         _ => return None,
     };
     Some(Bound::closed(lowest))
@@ -130,7 +132,7 @@ fn start_of(transform: &Transform, source: &Primitive, unit: i64) -> Option<i64>
         Transform::Year => month_start(unit.checked_mul(12)?)?,
         Transform::Month => month_start(unit)?,
         Transform::Day => unit,
-        Transform::Hour => return unit.checked_mul(day / 24),
+        Transform::Hour if day >= 24 => return unit.checked_mul(day / 24),
         _ => return None,
     };
     days.checked_mul(day)
@@ -183,7 +185,7 @@ fn apply<'a>(transform: &Transform, source: &Primitive, value: &Value<'a>) -> Op
                 Transform::Year => month_of(days)?.div_euclid(12),
                 Transform::Month => month_of(days)?,
                 Transform::Day => days,
-                Transform::Hour => moment.div_euclid(day / 24),
+                Transform::Hour if day >= 24 => moment.div_euclid(day / 24),
                 _ => return None,
             })
         }

@@ -57,12 +57,36 @@ struct Opened<'a> {
     entries: Arc<Entries>,
 }
 
+/// Bytes, about, of one column's statistics.
+const STATS_BYTES: usize = 200;
+
 /// How far a walk has come.
+#[derive(Default)]
 struct SoFar {
-    looked_at: usize,
+    /// Tests that were made, at least one for each entry.
+    tests: usize,
+    /// Bytes, about, of the answer.
+    bytes: usize,
     /// Rows that match for certain.
     sure_rows: i64,
     parts: HashMap<(i32, String), Part>,
+}
+
+impl SoFar {
+    fn is_full(&self, files: usize) -> bool {
+        files >= limits::PLAN_FILES_PER_ANSWER
+            || self.tests >= limits::PLAN_TESTS_PER_ANSWER
+            || self.bytes >= limits::PLAN_BYTES_PER_ANSWER
+    }
+}
+
+/// The deletes that may apply to the files of an answer.
+struct Deletes {
+    index: Arc<DeleteIndex>,
+    /// With the file that each may apply to; vectors first, then manifest by manifest.
+    candidates: Vec<(Candidate, usize)>,
+    /// The first file that is left for another answer, because the deletes of those before it are many.
+    full_at: Option<Place>,
 }
 
 /// What came of looking through a manifest.
@@ -98,27 +122,31 @@ impl Walk<'_> {
     /// Plans the part.
     pub(super) async fn run(&self) -> Result<ScanTasks> {
         let mut found = Vec::new();
-        let rest = self.find(&mut found).await?;
-        let delete_files = self.attach(&mut found).await?;
+        let mut rest = self.find(&mut found).await?;
+        let delete_files = match self.deletes_of(&mut found).await? {
+            Some(deletes) => {
+                rest = deletes.full_at.or(rest);
+                self.attach(&mut found, &deletes).await?
+            }
+            None => Vec::new(),
+        };
         let plan_tasks = match rest {
             Some(next) => self.split(next)?,
             None => Vec::new(),
         };
-        Ok(ScanTasks { file_scan_tasks: self.write(&found), delete_files, plan_tasks })
+        let file_scan_tasks = tokio::task::block_in_place(|| self.write(&found));
+        Ok(ScanTasks { file_scan_tasks, delete_files, plan_tasks })
     }
 
     /// The places of the part from `from` on whose manifests may hold matching files.
     fn kept(&self, from: Place) -> impl Iterator<Item = Place> {
         let to = self.task.to.unwrap_or(Place(usize::MAX, 0, 0));
         let all = self.bound.sources.iter().enumerate().flat_map(|(at, source)| {
-            source.manifests.iter().enumerate().map(move |(number, manifest)| (Place(at, number, 0), source, manifest))
+            source.manifests.iter().enumerate().map(move |(number, manifest)| (Place(at, number, 0), manifest))
         });
         all.filter(move |(place, ..)| (place.0, place.1) >= (from.0, from.1) && *place < to)
-            .filter(|(_, source, manifest)| {
-                !manifest.deletes
-                    && source.holds(manifest)
-                    && manifest.live_files != Some(0)
-                    && self.bound.may_match(manifest)
+            .filter(|(_, manifest)| {
+                !manifest.deletes && manifest.live_files != Some(0) && self.bound.may_match(manifest)
             })
             .map(move |(place, ..)| place.max(from))
     }
@@ -132,14 +160,22 @@ impl Walk<'_> {
 
     /// Collects files until there are enough; says where to go on, if there is more.
     async fn find(&self, found: &mut Vec<Found>) -> Result<Option<Place>> {
-        let mut so_far = SoFar { looked_at: 0, sure_rows: 0, parts: HashMap::new() };
+        let mut so_far = SoFar::default();
+        let mut held = 0;
         let opened = stream::iter(self.kept(self.task.from)).map(|place| self.open(place));
         let mut opened = opened.buffered(limits::PLAN_READS_AHEAD);
         while let Some(opened) = opened.try_next().await? {
+            let before = found.len();
             let mut look = || self.look(&opened, found, &mut so_far);
             // Long looks would keep others waiting.
             let seen = if opened.entries.len() > LONG_LOOK { tokio::task::block_in_place(look) } else { look() };
             match seen {
+                Look::Through if found.len() > before => {
+                    held += opened.entries.weight();
+                    if held > limits::PLAN_HELD_BYTES {
+                        return Ok(Some(Place(opened.place.0, opened.place.1 + 1, 0)));
+                    }
+                }
                 Look::Through => {}
                 Look::Full(next) => return Ok(Some(next)),
                 Look::Enough => return Ok(None),
@@ -153,15 +189,17 @@ impl Walk<'_> {
         let Opened { place, entries, .. } = opened;
         let last = self.task.to.filter(|to| (to.0, to.1) == (place.0, place.1)).map_or(entries.len(), |to| to.2);
         for row in place.2..last.min(entries.len()) {
-            if found.len() >= limits::PLAN_FILES_PER_ANSWER || so_far.looked_at >= limits::PLAN_ENTRIES_PER_ANSWER {
+            if so_far.is_full(found.len()) {
                 return Look::Full(Place(place.0, place.1, row));
             }
-            so_far.looked_at += 1;
+            so_far.tests += 1 + self.bound.tests;
             let entry = entries.entry(row);
             let Some(part) = self.matching(&entry, opened, &mut so_far.parts) else { continue };
             if matches!(*part.residual, Filter::Constant(true)) && self.bound.deletes.is_empty() {
                 so_far.sure_rows = so_far.sure_rows.saturating_add(entry.record_count());
             }
+            so_far.bytes +=
+                part.residual_text.len() + entry.path().len() + 500 + self.task.scan.stats.len() * STATS_BYTES;
             let place = Place(place.0, place.1, row);
             found.push(Found { place, entries: Arc::clone(entries), part, deletes: Vec::new(), vector: false });
             if self.enough_rows.is_some_and(|enough| so_far.sure_rows >= enough) {
@@ -188,7 +226,7 @@ impl Walk<'_> {
         }
         let tuple = layout.tuple(entry);
         let key = (layout.spec_id, layout.write(&tuple));
-        let part = match parts.get(&key) {
+        let part = match parts.get(&key).filter(|_| tuple.is_known()) {
             Some(known) => known.clone(),
             None => {
                 let residual = self.bound.filter.reduced(&|leaf: &Leaf| layout.judge_tuple(leaf, &tuple));
@@ -197,7 +235,9 @@ impl Walk<'_> {
                 if parts.len() >= limits::PLAN_FILES_PER_ANSWER {
                     parts.clear();
                 }
-                parts.insert(key, part.clone());
+                if tuple.is_known() {
+                    parts.insert(key, part.clone());
+                }
                 part
             }
         };
@@ -209,18 +249,32 @@ impl Walk<'_> {
         (verdict != Verdict::Never).then_some(part)
     }
 
-    /// Attaches to each file the deletes that apply to it; returns `delete-files`.
-    async fn attach(&self, found: &mut [Found]) -> Result<Vec<u8>> {
+    /// Looks for the deletes of the files; files whose deletes are too many for one answer are taken off it.
+    async fn deletes_of(&self, found: &mut Vec<Found>) -> Result<Option<Deletes>> {
         if self.bound.deletes.is_empty() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let index = self.manifests.deletes(&self.bound.deletes_key, self.index()).await?;
         let mut candidates: Vec<(Candidate, usize)> = Vec::new();
+        let mut full_at = None;
         for (at, file) in found.iter().enumerate() {
+            if at > 0 && candidates.len() >= limits::PLAN_DELETES_PER_ANSWER {
+                full_at = Some(file.place);
+                break;
+            }
             candidates.extend(index.candidates(&self.target(file)).into_iter().map(|candidate| (candidate, at)));
         }
-        // Vectors come first: a file that has one has no other positions. Then manifest by manifest, one at a time in memory.
-        candidates.sort_unstable();
+        if let Some(full_at) = full_at {
+            found.retain(|file| file.place < full_at);
+        }
+        // A file that has a vector has no other positions, so vectors come first.
+        tokio::task::block_in_place(|| candidates.sort_unstable());
+        Ok(Some(Deletes { index, candidates, full_at }))
+    }
+
+    /// Attaches to each file the deletes that apply to it, one manifest at a time in memory; returns `delete-files`.
+    async fn attach(&self, found: &mut [Found], deletes: &Deletes) -> Result<Vec<u8>> {
+        let Deletes { index, candidates, .. } = deletes;
         let (mut written, mut number) = (vec![b'['], 0_u32);
         for of_manifest in candidates.chunk_by(|(a, _), (b, _)| (a.kind, a.manifest) == (b.kind, b.manifest)) {
             let Some(manifest) = of_manifest.first().and_then(|(first, _)| index.manifest(first.manifest)) else {
@@ -228,22 +282,25 @@ impl Walk<'_> {
             };
             let entries = self.manifests.entries(&manifest.path).await?;
             let layout = self.bound.layout(manifest.spec_id)?;
-            for of_file in of_manifest.chunk_by(|(a, _), (b, _)| a == b) {
-                let Some((candidate, _)) = of_file.first() else { continue };
-                let entry = entries.entry(candidate.row as usize);
-                let delete = Delete { entry, kind: candidate.kind, layout };
-                let mut used = false;
-                for (_, at) in of_file {
-                    used |= self.attached(&delete, &mut found[*at], number);
-                }
-                if used {
-                    if number > 0 {
-                        written.push(b',');
+            tokio::task::block_in_place(|| {
+                for of_file in of_manifest.chunk_by(|(a, _), (b, _)| a == b) {
+                    let Some((candidate, _)) = of_file.first() else { continue };
+                    let entry = entries.entry(candidate.row as usize);
+                    let partition = layout.write(&layout.tuple(&entry));
+                    let delete = Delete { entry, kind: candidate.kind, spec_id: manifest.spec_id, partition };
+                    let mut used = false;
+                    for (_, at) in of_file {
+                        used |= self.attached(&delete, &mut found[*at], number);
                     }
-                    files::write_delete(&mut written, &entry, manifest.spec_id, &delete.partition());
-                    number += 1;
+                    if used {
+                        if number > 0 {
+                            written.push(b',');
+                        }
+                        files::write_delete(&mut written, &entry, manifest.spec_id, &delete.partition);
+                        number += 1;
+                    }
                 }
-            }
+            });
         }
         written.push(b']');
         Ok(if number == 0 { Vec::new() } else { written })
@@ -273,9 +330,10 @@ impl Walk<'_> {
         let mut index = DeleteIndex::default();
         for manifest in &self.bound.deletes {
             let entries = self.manifests.entries(&manifest.path).await?;
-            index.add(manifest, self.bound.layout(manifest.spec_id)?, &entries);
+            let layout = self.bound.layout(manifest.spec_id)?;
+            tokio::task::block_in_place(|| index.add(manifest, layout, &entries));
         }
-        Ok(index)
+        Ok(index.sorted())
     }
 
     fn write(&self, found: &[Found]) -> Vec<u8> {

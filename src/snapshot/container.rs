@@ -1,0 +1,196 @@
+//! Avro's container of blocks ("Object Container Files" of its specification), taken apart and checked.
+//!
+//! The decoder trusts what it is given. So every block's place, size, end and decompressed size are checked here, and it
+//! gets one block that holds all records: a file that was cut off, or whose sizes are made up, is refused before anything
+//! is decoded or allocated for it.
+
+use std::io::{Cursor, Read};
+
+use arrow_avro::compression::CompressionCodec;
+use arrow_avro::reader::read_header_info;
+
+use crate::limits;
+
+/// The records of a file, as they are encoded.
+#[derive(Debug)]
+pub(super) struct Records {
+    /// The schema they were written with.
+    pub(super) schema: String,
+    /// How many there are.
+    pub(super) count: usize,
+    data: Vec<u8>,
+}
+
+/// Why a file cannot be read.
+type Refused = &'static str;
+
+const SYNC_BYTES: usize = 16;
+
+impl Records {
+    /// Takes a file apart.
+    pub(super) fn of(file: &[u8]) -> Result<Self, Refused> {
+        let header = read_header_info(Cursor::new(file)).map_err(|_| "it is not Avro")?;
+        let schema = header.writer_schema().map_err(|_| "it has no schema")?.json_string;
+        let codec = header.compression().map_err(|_| "its compression is not known")?;
+        let start = usize::try_from(header.header_len()).unwrap_or(usize::MAX);
+        let mut rest = file.get(start..).ok_or("its header is cut off")?;
+        let (mut count, mut data) = (0_usize, Vec::new());
+        while !rest.is_empty() {
+            let records = number(&mut rest)?;
+            let size = number(&mut rest)?;
+            let block = take(&mut rest, size)?;
+            if take(&mut rest, SYNC_BYTES)? != header.sync() {
+                return Err("a block does not end where it says");
+            }
+            let before = data.len();
+            inflate(codec, block, &mut data)?;
+            // No record of a manifest is empty.
+            if records > data.len() - before || records == 0 && data.len() > before {
+                return Err("a block says that it has another number of records");
+            }
+            count = count.checked_add(records).ok_or("it has too many records")?;
+        }
+        Ok(Self { schema, count, data })
+    }
+
+    /// The same records as a file of one block, not compressed.
+    pub(super) fn to_file(&self) -> Vec<u8> {
+        let sync = [0; SYNC_BYTES];
+        let mut file = Vec::with_capacity(self.data.len() + self.schema.len() + 100);
+        file.extend_from_slice(b"Obj\x01");
+        put_number(&mut file, 1);
+        put_bytes(&mut file, b"avro.schema");
+        put_bytes(&mut file, self.schema.as_bytes());
+        put_number(&mut file, 0);
+        file.extend_from_slice(&sync);
+        if self.count > 0 {
+            put_number(&mut file, self.count);
+            put_bytes(&mut file, &self.data);
+            file.extend_from_slice(&sync);
+        }
+        file
+    }
+}
+
+fn take<'a>(rest: &mut &'a [u8], size: usize) -> Result<&'a [u8], Refused> {
+    let (taken, after) = rest.split_at_checked(size).ok_or("it is cut off")?;
+    *rest = after;
+    Ok(taken)
+}
+
+/// A number that is not negative, in the variable-length form.
+fn number(rest: &mut &[u8]) -> Result<usize, Refused> {
+    let mut bits = 0_u64;
+    for at in 0..10 {
+        let byte = take(rest, 1)?[0];
+        bits |= u64::from(byte & 0x7f).checked_shl(at * 7).ok_or("a number in it is too large")?;
+        if byte & 0x80 == 0 {
+            // Even numbers are the positive ones.
+            let positive = bits.is_multiple_of(2).then(|| usize::try_from(bits / 2).ok()).flatten();
+            return positive.ok_or("a number in it is negative");
+        }
+    }
+    Err("a number in it is too large")
+}
+
+fn put_number(file: &mut Vec<u8>, number: usize) {
+    let mut bits = (number as u64) << 1;
+    while bits >= 0x80 {
+        file.push((bits & 0x7f) as u8 | 0x80);
+        bits >>= 7;
+    }
+    file.push((bits & 0x7f) as u8);
+}
+
+fn put_bytes(file: &mut Vec<u8>, bytes: &[u8]) {
+    put_number(file, bytes.len());
+    file.extend_from_slice(bytes);
+}
+
+fn inflate(codec: Option<CompressionCodec>, block: &[u8], data: &mut Vec<u8>) -> Result<(), Refused> {
+    let room = (limits::MANIFEST_DECODED_BYTES_MAX).saturating_sub(data.len() as u64);
+    let before = data.len() as u64;
+    let read = |reader: &mut dyn Read, data: &mut Vec<u8>| {
+        reader.take(room + 1).read_to_end(data).map(drop).map_err(|_| "a block's compressed data is damaged")
+    };
+    match codec {
+        None => data.extend_from_slice(block),
+        Some(CompressionCodec::Deflate) => read(&mut flate2::read::DeflateDecoder::new(block), data)?,
+        Some(CompressionCodec::ZStandard) => {
+            let mut decoder = zstd::Decoder::new(block).map_err(|_| "a block's compressed data is damaged")?;
+            read(&mut decoder, data)?;
+        }
+        Some(CompressionCodec::Snappy) => {
+            // A checksum follows.
+            let length = block.len().checked_sub(4).ok_or("a block is cut off")?;
+            let size =
+                snap::raw::decompress_len(&block[..length]).map_err(|_| "a block's compressed data is damaged")?;
+            if size as u64 > room {
+                return Err("it is too large when decompressed");
+            }
+            let plain = snap::raw::Decoder::new().decompress_vec(&block[..length]);
+            data.extend_from_slice(&plain.map_err(|_| "a block's compressed data is damaged")?);
+        }
+        Some(_) => return Err("its compression is not supported"),
+    }
+    if data.len() as u64 - before > room { Err("it is too large when decompressed") } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use apache_avro::types::Record;
+    use apache_avro::{Codec, Schema, Writer};
+
+    use super::*;
+    use crate::snapshot::entries;
+
+    const SCHEMA: &str = r#"{"type":"record","name":"e","fields":[{"name":"data_file","type":
+        {"type":"record","name":"r2","fields":[{"name":"file_path","type":"string"}]}}]}"#;
+
+    fn file(records: usize) -> Vec<u8> {
+        let schema = Schema::parse_str(SCHEMA).expect("a schema");
+        let mut writer = Writer::with_codec(&schema, Vec::new(), Codec::Deflate(Default::default()));
+        for number in 0..records {
+            let path = apache_avro::types::Value::String(format!("file:///{number}"));
+            let inner = apache_avro::types::Value::Record(vec![("file_path".to_owned(), path)]);
+            let mut record = Record::new(&schema).expect("a record");
+            record.put("data_file", inner);
+            writer.append(record).expect("fits");
+            if number % 100 == 99 {
+                writer.flush().expect("flushed");
+            }
+        }
+        writer.into_inner().expect("written")
+    }
+
+    #[test]
+    fn blocks_are_joined() {
+        for records in [0, 1, 250] {
+            let paths = entries::files_of(&file(records)).expect("a manifest");
+            assert_eq!(paths.len(), records);
+            assert_eq!(paths.last().cloned(), records.checked_sub(1).map(|last| format!("file:///{last}")));
+        }
+    }
+
+    #[test]
+    fn whatever_is_damaged_is_refused() {
+        let whole = file(250);
+        // Cut off anywhere but after a block, it is no shorter file.
+        for length in (0..whole.len()).step_by(7) {
+            let (cut, ends) = (&whole[..length], Records::of(&whole[..length]));
+            assert!(ends.is_err() || ends.is_ok_and(|ends| ends.count % 100 == 0), "{length} of {}", cut.len());
+        }
+        // Whatever a byte is changed to, it is an answer and no panic.
+        for at in 0..whole.len() {
+            let mut other = whole.clone();
+            other[at] ^= 0x55;
+            drop(entries::files_of(&other));
+        }
+        let header =
+            usize::try_from(read_header_info(Cursor::new(&whole[..])).expect("a header").header_len()).expect("small");
+        let huge = |bytes: &[u8]| Records::of(&[&whole[..header], bytes].concat()).expect_err("refused");
+        assert_eq!(huge(&[2, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7e]), "it is cut off");
+        assert_eq!(huge(&[3, 0]), "a number in it is negative");
+        assert_eq!(huge(&[0xff; 12]), "a number in it is too large");
+    }
+}
