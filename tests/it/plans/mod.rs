@@ -4,6 +4,7 @@
 //! what they mean row by row, `differential.rs` compares; `protocol.rs` holds what is asked and answered.
 
 mod differential;
+mod large;
 mod protocol;
 mod question;
 mod world;

@@ -131,9 +131,21 @@ async fn names_are_those_of_a_schema() {
     let by_id = with(json!({"filter": {"type": "is-null", "child": {"type": "reference", "id": 2}}})).await;
     assert_eq!(by_id.files.len(), now.files.len());
     assert_eq!(with(json!({"select": ["other", "_file", "*"], "filter": new})).await.files.len(), now.files.len());
+    // Engines speak of the columns of now also where they ask for those of then.
+    with(json!({"select": ["other"], "stats-fields": ["other"], "use-snapshot-schema": true})).await;
     for (what, request) in [("select", json!({"select": ["c2"]})), ("stats-fields", json!({"stats-fields": ["c2"]}))] {
         server.post(PLAN, &request).await.refused(400, "ValidationException", &format!("\"c2\" of {what}"));
     }
+    // A name that means one column then and another now may mean either.
+    let mut table = server.get("/v1/namespaces/ns/tables/t").await.json();
+    let schema = &mut table["metadata"]["schemas"][1];
+    schema["fields"][2]["name"] = json!("c2");
+    let renamed =
+        json!([{"action": "add-schema", "schema": schema}, {"action": "set-current-schema", "schema-id": -1}]);
+    server.commit("t", json!([]), renamed).await.expect(200);
+    let either = with(json!({"filter": old, "use-snapshot-schema": true})).await;
+    assert_eq!(either.files.len(), all);
+    assert!(with(json!({"filter": old})).await.files.len() < all);
 }
 
 #[tokio::test(flavor = "multi_thread")]
