@@ -1,7 +1,8 @@
 //! The REST specification's facts: every operation of it is routed, advertised, and described with every status and field.
 //!
 //! `operations.json` is made from the specification (`tests/e2e/test_specification.py` says how, and compares it where the
-//! specification is at hand).
+//! specification is at hand). That every operation is also exercised, and once with success, is what
+//! `tests/e2e/test_schemathesis.py` asserts.
 
 use std::collections::BTreeSet;
 
