@@ -197,7 +197,8 @@ impl Spliced {
     }
 }
 
-fn quoted(text: &str) -> String {
+/// A JSON string.
+pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 

@@ -7,7 +7,7 @@ use arrow::array::{
     Array, AsArray, BinaryArray, BooleanArray, Int32Array, Int64Array, ListArray, StringArray, StructArray,
 };
 
-use super::columns::{Columns, bytes, number, optional, text};
+use super::columns::{Columns, bytes, number, optional};
 use crate::error::Result;
 
 /// One manifest, as a list describes it.
@@ -122,7 +122,5 @@ fn bound(of: &StructArray, name: &str) -> Option<BinaryArray> {
 
 /// The manifests that a manifest list names.
 pub fn manifests_of(list: &[u8]) -> Result<Vec<String>> {
-    let columns = Columns::read("manifest list", list)?;
-    let path: StringArray = columns.find(&columns.records, "manifest_path")?;
-    Ok((0..path.len()).filter_map(|row| text(Some(&path), row).map(str::to_owned)).collect())
+    Ok(read(list)?.into_iter().map(|manifest| manifest.path).collect())
 }

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 
 use super::{Outcome, RESERVED_PROPERTIES, Update, same_uuid};
 use crate::catalog::metadata::schema::Schema;
-use crate::catalog::metadata::snapshot::{EncryptionKey, Statistics};
+use crate::catalog::metadata::snapshot::{EncryptionKey, Snapshot, Statistics};
 use crate::catalog::metadata::spec::PARTITION_ID_START;
 use crate::catalog::metadata::{FORMAT_VERSIONS, TableMetadata};
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ pub(super) struct Build {
     pub(super) last_order: Option<i32>,
     pub(super) added_snapshots: HashSet<i64>,
     /// The schema in force before this commit, and the snapshot whose rows readers saw.
-    pub(super) before: Option<(Arc<Schema>, i64)>,
+    pub(super) before: Option<(Arc<Schema>, Arc<Snapshot>)>,
     /// Entries of the snapshot log before this commit.
     pub(super) old_log: usize,
 }
@@ -33,8 +33,7 @@ pub(super) struct Build {
 impl Build {
     /// A change to a table that exists.
     pub(super) fn on(base: &TableMetadata) -> Self {
-        let rows = base.current_snapshot().filter(|snapshot| !snapshot.is_empty()).map(|snapshot| snapshot.id);
-        let before = base.current_schema().ok().cloned().zip(rows);
+        let before = base.current_schema().ok().cloned().zip(base.current_snapshot().cloned());
         Self { metadata: base.clone(), exists: true, before, old_log: base.snapshot_log.len(), ..Self::nothing() }
     }
 

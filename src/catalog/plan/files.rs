@@ -6,6 +6,7 @@
 
 use std::io::Write;
 
+use crate::catalog::loaded::quoted;
 use crate::catalog::metadata::single_value::to_hex;
 use crate::snapshot::entries::{Content, Count, Entry, Side};
 use crate::snapshot::list::ListedManifest;
@@ -91,11 +92,6 @@ fn write_map(out: &mut Vec<u8>, name: &str, pairs: impl Iterator<Item = (i32, St
     if !keys.is_empty() {
         put(out, format_args!(",\"{name}\":{{\"keys\":[{}],\"values\":[{}]}}", keys.join(","), values.join(",")));
     }
-}
-
-/// A JSON string.
-pub(super) fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 /// Writing to memory cannot fail.

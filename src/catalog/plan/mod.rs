@@ -137,8 +137,7 @@ impl Catalog {
     pub async fn plan_scan(&self, name: &TableName, request: PlanRequest) -> Result<PlannedScan> {
         let loaded = self.load_table(name).await?;
         let Some(scan) = scan_of(&loaded.metadata, &request)? else {
-            let none = ScanTasks { file_scan_tasks: b"[]".to_vec(), ..ScanTasks::default() };
-            return Ok(PlannedScan { plan_id: EMPTY_PLAN.to_owned(), tasks: none });
+            return Ok(PlannedScan { plan_id: EMPTY_PLAN.to_owned(), tasks: ScanTasks::none() });
         };
         let task = Task::whole(scan);
         let tasks = self.walk(&loaded, &task, request.min_rows).await?;
@@ -150,7 +149,7 @@ impl Catalog {
     pub async fn plan_again(&self, name: &TableName, plan_id: &str) -> Result<ScanTasks> {
         let loaded = self.load_table(name).await?;
         if plan_id == EMPTY_PLAN {
-            return Ok(ScanTasks { file_scan_tasks: b"[]".to_vec(), ..ScanTasks::default() });
+            return Ok(ScanTasks::none());
         }
         let task = Task::parse(plan_id, What::Plan)?;
         self.walk(&loaded, &task, None).await.map_err(|error| as_missing(error, What::Plan))

@@ -35,6 +35,13 @@ pub struct ScanTasks {
     pub plan_tasks: Vec<String>,
 }
 
+impl ScanTasks {
+    /// No files, and none to come.
+    pub(super) fn none() -> Self {
+        Self { file_scan_tasks: b"[]".to_vec(), ..Self::default() }
+    }
+}
+
 /// Finds the files of a part of a scan.
 pub(super) struct Walk<'a> {
     pub(super) manifests: &'a Manifests,
