@@ -183,6 +183,16 @@ impl Catalog {
             return Err(task::no_such(What::PlanTask, "of another table"));
         }
         let schema = metadata.schema(scan.schema_id).ok_or_else(gone)?;
+        let filter = match &scan.filter {
+            Some(text) => {
+                let now = Columns::of(metadata.current_schema()?, scan.case_sensitive);
+                // Engines speak of the table's columns also where they ask for the snapshot's: where the two differ, a name
+                // may mean either.
+                let columns = Columns::of(schema, scan.case_sensitive).agreeing_with(&now);
+                filter::bind(&expression::parse(text.get())?, &columns, &bucketed(metadata))
+            }
+            None => Filter::Constant(true),
+        };
         let mut sources = Vec::new();
         match scan.span {
             Span::At([id]) => {
@@ -197,16 +207,6 @@ impl Catalog {
                 }
             }
         }
-        let filter = match &scan.filter {
-            Some(text) => {
-                let now = Columns::of(metadata.current_schema()?, scan.case_sensitive);
-                // Engines speak of the table's columns also where they ask for the snapshot's: where the two differ, a name
-                // may mean either.
-                let columns = Columns::of(schema, scan.case_sensitive).agreeing_with(&now);
-                filter::bind(&expression::parse(text.get())?, &columns, &bucketed(metadata))
-            }
-            None => Filter::Constant(true),
-        };
         let layouts = metadata.partition_specs.iter().map(|spec| Layout::of(spec, metadata)).collect();
         let schemas = metadata.schemas.clone();
         let tests = filter.tests();
@@ -301,7 +301,8 @@ fn scan_of(metadata: &TableMetadata, request: &PlanRequest) -> Result<Option<Sca
     let stats = request.stats_fields.iter().map(|name| named("stats-fields", name));
     // Sorted, to be searched.
     let stats = stats.collect::<Result<BTreeSet<i32>>>()?.into_iter().collect();
-    if let Some(filter) = &request.filter {
+    if let (None, Some(filter)) = (span, &request.filter) {
+        // Nothing will be planned; what cannot be read is refused all the same.
         expression::parse(filter.get())?;
     }
     Ok(span.map(|span| Scan {
