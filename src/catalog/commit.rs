@@ -54,6 +54,7 @@ pub(super) struct NewFile {
     pub(super) location: Arc<str>,
     pub(super) metadata: TableMetadata,
     pub(super) answer: Spliced,
+    pub(super) superseded: Option<Arc<str>>,
     pub(super) doomed: Vec<String>,
 }
 
@@ -201,7 +202,8 @@ impl Catalog {
         // A commit adds a snapshot and an entry of the log, seldom more.
         let likely = base.map_or(4_096, |base| base.text_bytes() + 4_096);
         let answer = self.cache.splice(&location, &metadata, likely)?;
-        Ok(NewFile { location, metadata, answer, doomed })
+        let superseded = row.map(|row| Arc::clone(&row.metadata_location));
+        Ok(NewFile { location, metadata, answer, superseded, doomed })
     }
 
     async fn put_and_swap(&self, planned: &[Planned], now_ms: i64) -> Result<Verdict> {
@@ -276,6 +278,9 @@ impl Catalog {
     pub(super) fn settled(&self, file: NewFile) -> Arc<Loaded> {
         if !file.doomed.is_empty() {
             self.garbage.notify_one();
+        }
+        if let Some(superseded) = &file.superseded {
+            self.cache.forget(superseded);
         }
         self.cache.put_spliced(&file.location, file.metadata, &file.answer)
     }

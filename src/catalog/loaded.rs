@@ -231,6 +231,11 @@ impl MetadataCache {
         self.entries.get(location)
     }
 
+    /// Forgets a file that no pointer names any more: nobody will ask for it, and its memory is wanted for the next.
+    pub(super) fn forget(&self, location: &str) {
+        self.entries.invalidate(location);
+    }
+
     /// What answers about a new file are made of: the metadata's text is written straight into its place.
     pub(super) fn splice(&self, location: &str, metadata: &TableMetadata, likely: usize) -> Result<Spliced> {
         Spliced::around(Some(location), &self.config, likely, |body| metadata.write_json(body))

@@ -24,6 +24,8 @@ pub(super) struct Build {
     pub(super) last_spec: Option<i32>,
     pub(super) last_order: Option<i32>,
     pub(super) added_snapshots: HashSet<i64>,
+    /// Whether a snapshot of the base is gone.
+    pub(super) removed_snapshots: bool,
     /// The schema in force before this commit, and the snapshot whose rows readers saw.
     pub(super) before: Option<(Arc<Schema>, Arc<Snapshot>)>,
     /// Entries of the snapshot log before this commit.
@@ -59,6 +61,7 @@ impl Build {
             last_spec: None,
             last_order: None,
             added_snapshots: HashSet::new(),
+            removed_snapshots: false,
             before: None,
             old_log: 0,
         }

@@ -1,6 +1,5 @@
 //! Updates of snapshots and of the references that point at them.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::build::Build;
@@ -111,19 +110,21 @@ impl Build {
     }
 
     pub(super) fn remove_snapshots(&mut self, ids: &[i64]) -> Result<()> {
-        let gone: HashSet<i64> = ids.iter().copied().collect();
+        // Sorted, because a map of a thousand ids would be most of what such a commit computes.
+        let mut gone = ids.to_vec();
+        gone.sort_unstable();
+        let stays = |id: i64| gone.binary_search(&id).is_err();
         let metadata = &mut self.metadata;
         let before = metadata.snapshots.len();
-        metadata.snapshots.retain(|snapshot| !gone.contains(&snapshot.id));
+        metadata.snapshots.retain(|snapshot| stays(snapshot.id));
         if metadata.snapshots.len() == before {
             return Ok(());
         }
-        metadata.statistics.retain(|file| !gone.contains(&file.snapshot_id));
-        metadata.partition_statistics.retain(|file| !gone.contains(&file.snapshot_id));
-        metadata.refs.retain(|_, reference| !gone.contains(&reference.snapshot_id));
-        if metadata.current_snapshot_id.is_some_and(|id| gone.contains(&id)) {
-            metadata.current_snapshot_id = None;
-        }
+        metadata.statistics.retain(|file| stays(file.snapshot_id));
+        metadata.partition_statistics.retain(|file| stays(file.snapshot_id));
+        metadata.refs.retain(|_, reference| stays(reference.snapshot_id));
+        metadata.current_snapshot_id = metadata.current_snapshot_id.filter(|id| stays(*id));
+        self.removed_snapshots = true;
         self.changed = true;
         Ok(())
     }
@@ -131,27 +132,24 @@ impl Build {
     /// Leaves out of the log what was current only inside this commit, and everything before a snapshot that is gone,
     /// because nobody could say any more what was current then.
     pub(super) fn settle_snapshot_log(&mut self, now_ms: i64) {
-        let metadata = &mut self.metadata;
+        let Self { metadata, added_snapshots, old_log, .. } = self;
         let current = metadata.current_snapshot_id;
-        let kept: HashSet<i64> = metadata.snapshots.iter().map(|snapshot| snapshot.id).collect();
-        let mut log: Vec<SnapshotLogEntry> = Vec::with_capacity(metadata.snapshot_log.len());
-        for (index, entry) in metadata.snapshot_log.iter().enumerate() {
-            let passing = index >= self.old_log
-                && self.added_snapshots.contains(&entry.snapshot_id)
-                && current != Some(entry.snapshot_id);
-            if passing {
+        // An entry that was already there keeps its time, whatever it is.
+        for entry in metadata.snapshot_log.split_off(*old_log) {
+            if added_snapshots.contains(&entry.snapshot_id) && current != Some(entry.snapshot_id) {
                 continue;
             }
-            if !kept.contains(&entry.snapshot_id) {
-                log.clear();
-                continue;
-            }
-            let before = log.last().map_or(0, |last| last.timestamp_ms);
+            let before = metadata.snapshot_log.last().map_or(0, |last| last.timestamp_ms);
             let own = if entry.timestamp_ms == 0 { now_ms } else { entry.timestamp_ms };
-            // An entry that was already there keeps its time, whatever it is.
-            let timestamp_ms = if index < self.old_log { entry.timestamp_ms } else { own.max(before) };
-            log.push(SnapshotLogEntry { snapshot_id: entry.snapshot_id, timestamp_ms });
+            metadata.snapshot_log.push(SnapshotLogEntry { timestamp_ms: own.max(before), ..entry });
         }
-        metadata.snapshot_log = log;
+        if self.removed_snapshots {
+            let mut kept: Vec<i64> = metadata.snapshots.iter().map(|snapshot| snapshot.id).collect();
+            kept.sort_unstable();
+            let is_gone = |entry: &SnapshotLogEntry| kept.binary_search(&entry.snapshot_id).is_err();
+            if let Some(last_gone) = metadata.snapshot_log.iter().rposition(is_gone) {
+                metadata.snapshot_log.drain(..=last_gone);
+            }
+        }
     }
 }
