@@ -1,13 +1,13 @@
 //! Plans that do not fit one answer, and manifests that are not what they say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use floeberg::snapshot::manifest::{Layout, ListOf, write_list, write_manifest};
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataContentType, DataFile, DataFileBuilder, DataFileFormat, FormatVersion, ManifestFile, ManifestWriterBuilder,
-    Struct, TableMetadata,
+    DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, FormatVersion, ManifestFile,
+    ManifestWriterBuilder, Struct, TableMetadata,
 };
 use serde_json::{Value, json};
 
@@ -40,10 +40,14 @@ impl Large {
     }
 
     fn file(&self, content: DataContentType, number: usize) -> DataFile {
+        self.file_builder(content, number, "").build().expect("a file")
+    }
+
+    fn file_builder(&self, content: DataContentType, number: usize, folder: &str) -> DataFileBuilder {
         let mut builder = DataFileBuilder::default();
         builder
             .content(content)
-            .file_path(format!("{}/data/{number:06}.parquet", self.location))
+            .file_path(format!("{}/data/{folder}{number:06}.parquet", self.location))
             .file_format(DataFileFormat::Parquet)
             .partition(Struct::empty())
             .record_count(1)
@@ -51,14 +55,29 @@ impl Large {
         if content == DataContentType::EqualityDeletes {
             builder.equality_ids(Some(vec![1]));
         }
-        builder.build().expect("a file")
+        builder
     }
 
     /// Adds a manifest of so many files.
     async fn data(&mut self, files: usize) {
+        let first = self.manifests.len() * 100_000;
+        self.manifest((0..files).map(|file| self.file(DataContentType::Data, first + file)).collect()).await;
+    }
+
+    /// Adds a manifest of so many files, each known to hold the one id that is its number, in this folder.
+    async fn known(&mut self, files: usize, folder: &str) {
+        let first = self.manifests.len() * 100_000;
+        let known = |number: usize| {
+            let id = HashMap::from([(1, Datum::long(i64::try_from(number).expect("small")))]);
+            let mut builder = self.file_builder(DataContentType::Data, number, folder);
+            builder.lower_bounds(id.clone()).upper_bounds(id).build().expect("a file")
+        };
+        self.manifest((0..files).map(|file| known(first + file)).collect()).await;
+    }
+
+    async fn manifest(&mut self, added: Vec<DataFile>) {
         let number = self.manifests.len();
         let path = format!("{}/metadata/{number}.avro", self.location);
-        let added = (0..files).map(|file| self.file(DataContentType::Data, number * 100_000 + file)).collect();
         let (manifest, bytes) = write_manifest(&self.layout, &path, 1, added, Vec::new()).await.expect("a manifest");
         std::fs::write(path.trim_start_matches("file://"), bytes).expect("written");
         self.manifests.push(manifest);
@@ -155,6 +174,46 @@ async fn answers_are_bounded_in_deletes() {
     let all = plan(&large.server, "t", &json!({})).await;
     assert_eq!((all.files.len(), all.answers), (1_000, 2));
     assert!(all.files.values().all(|(_, deletes)| deletes.len() == 300));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_bounded_in_tests() {
+    let mut large = Large::new().await;
+    large.known(1_000, "").await;
+    large.commit(1).await;
+    // A thousand tests for each file: no answer gets through more than some hundred files.
+    let filter = any_of(999, 2_023);
+    let first = large.server.post(PLAN, &json!({"filter": filter})).await.expect(200).json();
+    assert!(paths(&first).is_empty() && !first["plan-tasks"].as_array().expect("tasks").is_empty());
+    let all = plan(&large.server, "t", &json!({"filter": filter})).await;
+    assert_eq!(all.files.len(), 1);
+    assert!((3..8).contains(&all.answers), "{} answers", all.answers);
+}
+
+/// `id = first or … or id = last - 1`, nested no deeper than need be.
+fn any_of(first: i64, last: i64) -> Value {
+    if last - first == 1 {
+        return json!({"type": "eq", "term": "id", "value": first});
+    }
+    let middle = first.midpoint(last);
+    json!({"type": "or", "left": any_of(first, middle), "right": any_of(middle, last)})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_bounded_in_memory() {
+    let mut large = Large::new().await;
+    // Twelve megabytes of paths each, and one file of each is wanted.
+    let folder = "x".repeat(2_000) + "/";
+    for _ in 0..7 {
+        large.known(6_000, &folder).await;
+    }
+    large.commit(1).await;
+    let values: Vec<i64> = (0..7).map(|manifest| manifest * 100_000).collect();
+    let filter = json!({"type": "in", "term": "id", "values": values});
+    let first = large.server.post(PLAN, &json!({"filter": filter})).await.expect(200).json();
+    assert!((1..7).contains(&paths(&first).len()), "{} files", paths(&first).len());
+    let all = plan(&large.server, "t", &json!({"filter": filter})).await;
+    assert!(all.files.len() == 7 && all.answers > 1, "{} in {}", all.files.len(), all.answers);
 }
 
 #[tokio::test(flavor = "multi_thread")]
