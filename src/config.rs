@@ -17,7 +17,7 @@ use crate::catalog::once::KeySettings;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::ingest::IngestSettings;
-use crate::lake::WarehouseSettings;
+use crate::lake::settings::WarehouseSettings;
 use crate::limits;
 use sources::Settings;
 pub use sources::{Environment, Flags};

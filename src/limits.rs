@@ -3,6 +3,8 @@
 //! Nothing in floeberg grows without one of these. What a user may change is a key of the configuration whose default
 //! stands here; the rest protect the server from a mistake and are far above what real use needs.
 
+use std::time::Duration;
+
 /// Levels of a namespace. Real catalogs use one to three; the bound keeps recursion over them shallow.
 pub const NAMESPACE_LEVELS_MAX: usize = 32;
 
@@ -219,3 +221,39 @@ pub const BODY_PAUSE_MS: u64 = 30_000;
 
 /// Length of a `fixed` column that ingest writes; each row takes that much, also where it is null.
 pub const FIXED_BYTES_MAX: u64 = 64 << 10;
+
+/// How often a request to a store is sent again after a 5xx or a request to slow down.
+pub const STORE_RETRIES: usize = 5;
+
+/// How long a request to a store may take with all that is sent again: longer than that, its caller hears of it.
+pub const STORE_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long one try of a request to a store may take. Parts are small enough for slow links.
+pub const STORE_REQUEST: Duration = Duration::from_secs(15);
+
+/// How long it may take to reach a store.
+pub const STORE_CONNECT: Duration = Duration::from_secs(3);
+
+/// How often an object whose put was not answered is looked for and put again.
+pub const PUT_ATTEMPTS: usize = 2;
+
+/// Bytes from which on an object goes up in parts.
+pub const MULTIPART_FROM_BYTES: usize = 32 << 20;
+
+/// Bytes of a part. A bucket takes 10 000 of them.
+pub const PART_BYTES: usize = 16 << 20;
+
+/// Parts of one object that go up at the same time.
+pub const PARTS_UNDER_WAY: usize = 4;
+
+/// How long keys are lent for: what a role allows where nobody has said more.
+pub const LENT_KEYS: Duration = Duration::from_secs(3_600);
+
+/// Tables whose lent keys are kept, reading and writing apart.
+pub const LENT_KEYS_MAX: u64 = 100_000;
+
+/// Staged tables whose locations are remembered.
+pub const STAGED_TABLES_MAX: u64 = 100_000;
+
+/// How long a table that is staged may take to come to be.
+pub const STAGED_FOR: Duration = Duration::from_secs(86_400);

@@ -82,7 +82,8 @@ impl Catalog {
         self.warehouse.remove_empty_folders(&folder).await?;
         tried?;
         deleted?;
-        Ok(format!("{} can be written, read, listed and deleted", self.warehouse.root()))
+        let (root, delegation) = (self.warehouse.root(), self.warehouse.explain_delegation());
+        Ok(format!("{root} can be written, read, listed and deleted; {delegation}"))
     }
 
     async fn probe_rest(&self, folder: &str, file: &str, location: &str, text: &Bytes) -> Result<()> {

@@ -74,7 +74,9 @@ impl Catalog {
     async fn stage(&self, request: &NewTableRequest) -> Result<Arc<Loaded>> {
         let metadata = self.describe(request).await?;
         self.make_folders(&metadata).await?;
-        self.cache.staged(metadata)
+        let staged = self.cache.staged(metadata)?;
+        self.remember_staged(&request.name, &staged);
+        Ok(staged)
     }
 
     async fn create_until_settled(&self, request: &NewTableRequest) -> Result<Arc<Loaded>> {

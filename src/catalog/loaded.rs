@@ -113,6 +113,12 @@ impl Loaded {
         }
     }
 
+    /// The body of a `LoadTableResult` up to `,"config":`, for an answer that configures more.
+    pub fn body_before_config(&self, snapshots: Snapshots) -> Bytes {
+        let whole = &self.body(snapshots).plain;
+        whole.slice(..whole.len() - CONFIG_KEY.len() - self.config.len() - 1)
+    }
+
     /// The body of a `CommitTableResponse`, in two parts.
     pub fn commit_body(&self) -> [Bytes; 2] {
         [self.all.plain.slice(..self.metadata_end), Bytes::from_static(b"}")]
@@ -145,6 +151,7 @@ impl Loaded {
 
 const LOCATION_KEY: &str = "\"metadata-location\":";
 const METADATA_KEY: &str = "\"metadata\":";
+const CONFIG_KEY: &str = ",\"config\":";
 
 /// A whole answer, with the metadata's own text in the middle of it.
 #[derive(Debug, Clone)]
@@ -172,7 +179,7 @@ impl Spliced {
         let start = body.len();
         write(&mut body)?;
         let metadata = start..body.len();
-        body.extend_from_slice(b",\"config\":");
+        body.extend_from_slice(CONFIG_KEY.as_bytes());
         body.extend_from_slice(config.as_bytes());
         body.push(b'}');
         Ok(Self { body: body.into(), metadata })

@@ -20,6 +20,7 @@ pub mod check;
 mod commit;
 mod courtesy;
 pub mod create;
+mod delegation;
 mod functions;
 mod lifecycle;
 pub mod loaded;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::FutureExt;
+use moka::sync::Cache;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, RwLock, RwLockWriteGuard};
 use tokio_util::task::TaskTracker;
@@ -48,6 +50,8 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::lake::Warehouse;
+use crate::limits;
+use crate::names::TableName;
 use crate::store::Store;
 use crate::store::swap::Refusal;
 
@@ -74,6 +78,8 @@ pub struct Catalog {
     manifests: Manifests,
     sequencer: Sequencer,
     courtesy: Courtesy,
+    /// Where tables will be that somebody has staged.
+    staged: Cache<TableName, Arc<[String]>>,
     garbage: Arc<Notify>,
     /// Read while a file that was there before becomes a table's; written while single files are deleted.
     registering: Arc<RwLock<()>>,
@@ -89,6 +95,7 @@ impl Catalog {
         let (cache, views) = (MetadataCache::new(warehouse.clone(), of), ViewCache::new(of));
         let manifests = Manifests::new(warehouse.clone(), of.get());
         let (sequencer, courtesy, garbage, registering, works) = Default::default();
+        let staged = Cache::builder().max_capacity(limits::STAGED_TABLES_MAX).time_to_live(limits::STAGED_FOR).build();
         Self {
             store,
             warehouse,
@@ -98,6 +105,7 @@ impl Catalog {
             manifests,
             sequencer,
             courtesy,
+            staged,
             garbage,
             registering,
             works,

@@ -14,6 +14,10 @@ use crate::store::tables::LocationUse;
 /// A location, and properties that may name others.
 type Places<'a> = (&'a str, &'a IndexMap<String, String>);
 
+/// The properties that name locations of a table beside its own.
+pub(super) const NAMED_BY: &[&str] =
+    &["write.data.path", "write.metadata.path", "write.object-storage.path", "write.folder-storage.path"];
+
 /// The property under which a namespace says where its tables go.
 pub const LOCATION_PROPERTY: &str = "location";
 
@@ -61,10 +65,9 @@ impl Catalog {
         if base.is_none_or(|(location, _)| location != next.0) {
             self.warehouse.check(next.0)?;
         }
-        for key in ["write.data.path", "write.metadata.path", "write.object-storage.path", "write.folder-storage.path"]
-        {
-            let before = base.and_then(|(_, properties)| properties.get(key));
-            if let Some(path) = next.1.get(key).filter(|path| before != Some(path)) {
+        for key in NAMED_BY {
+            let before = base.and_then(|(_, properties)| properties.get(*key));
+            if let Some(path) = next.1.get(*key).filter(|path| before != Some(path)) {
                 self.warehouse.check(path).map_err(|error| error.context(format_args!("Property {key:?}")))?;
             }
         }

@@ -44,6 +44,14 @@ pub(super) const WAREHOUSE_KEYS: &[(&str, Shape)] = &[
     ("access-key-id", Shape::Text),
     ("secret-access-key", Shape::Text),
     ("session-token", Shape::Text),
+    ("sts-endpoint", Shape::Text),
+    ("sts-role-arn", Shape::Text),
+    ("delegation", Shape::Text),
+    ("service-account", Shape::Text),
+    ("account-key", Shape::Text),
+    ("tenant-id", Shape::Text),
+    ("client-id", Shape::Text),
+    ("client-secret", Shape::Text),
 ];
 
 /// The shape of a key, if it is one.

@@ -9,6 +9,7 @@ use figment::value::{Dict, Value as TomlValue};
 
 use super::keys::{Shape, nearest, shape_of};
 use crate::error::{Error, Result};
+use crate::lake::settings::Ambient;
 
 /// What was said on the command line.
 #[derive(Debug, Clone, Default)]
@@ -25,9 +26,13 @@ pub struct Flags {
     pub insecure_no_auth: bool,
 }
 
-/// The environment variables that concern us, without their prefix.
+/// The environment variables that concern us: ours, without their prefix, and those that every program reads that
+/// reaches a cloud.
 #[derive(Debug, Clone, Default)]
-pub struct Environment(Vec<(String, String)>);
+pub struct Environment {
+    ours: Vec<(String, String)>,
+    ambient: Ambient,
+}
 
 const PREFIX: &str = "FLOEBERG_";
 
@@ -35,22 +40,25 @@ impl Environment {
     /// The process's own.
     #[expect(clippy::disallowed_methods, reason = "this is the one room that may read the environment")]
     pub fn of_process() -> Self {
-        let ours = |(name, value): (String, String)| Some((name.strip_prefix(PREFIX)?.to_owned(), value));
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        Self(std::env::vars_os().filter_map(text).filter_map(ours).collect())
+        Self::from_all(std::env::vars_os().filter_map(text).collect())
+    }
+
+    fn from_all(all: Vec<(String, String)>) -> Self {
+        let ours = |(name, value): &(String, String)| Some((name.strip_prefix(PREFIX)?.to_owned(), value.clone()));
+        Self { ours: all.iter().filter_map(ours).collect(), ambient: Ambient::of(all) }
     }
 
     /// The token that commands ask a server with.
     pub fn token(&self) -> Option<String> {
-        self.0.iter().find(|(name, _)| name == "TOKEN").map(|(_, value)| value.clone())
+        self.ours.iter().find(|(name, _)| name == "TOKEN").map(|(_, value)| value.clone())
     }
 
     /// These variables, for tests.
     pub fn of(variables: &[(&str, &str)]) -> Self {
-        let ours = |(name, value): &(&str, &str)| Some((name.strip_prefix(PREFIX)?.to_owned(), (*value).to_owned()));
-        Self(variables.iter().filter_map(ours).collect())
+        Self::from_all(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
     }
 }
 
@@ -66,6 +74,8 @@ enum Value {
 #[derive(Debug, Default)]
 pub(super) struct Settings {
     values: BTreeMap<String, Value>,
+    /// What the environment says to every program that reaches a cloud.
+    pub(super) ambient: Ambient,
 }
 
 impl Settings {
@@ -131,7 +141,7 @@ impl Settings {
 
 /// Reads and merges every source.
 pub(super) fn read(flags: &Flags, environment: &Environment, working_dir: &Path) -> Result<Settings> {
-    let mut settings = Settings::default();
+    let mut settings = Settings { ambient: environment.ambient.clone(), ..Settings::default() };
     if let Some(path) = config_file(flags, working_dir)? {
         let source = path.display().to_string();
         let read: Dict = Figment::new()
@@ -140,7 +150,7 @@ pub(super) fn read(flags: &Flags, environment: &Environment, working_dir: &Path)
             .map_err(|error| Error::illegal(format!("{source} cannot be read: {error}")))?;
         flatten(&mut settings, &source, "", read)?;
     }
-    for (name, value) in &environment.0 {
+    for (name, value) in &environment.ours {
         let source = format!("environment variable {PREFIX}{name}");
         let Some(key) = environment_key(&settings, name) else { continue };
         let shape = shape_of(&key).ok_or_else(|| unknown(&source, &key))?;

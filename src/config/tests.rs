@@ -1,6 +1,7 @@
 //! Sources win over each other in order; what cannot be meant is named.
 
 use super::*;
+use crate::lake::settings::Secret;
 
 fn load(toml: &str, variables: &[(&str, &str)], flags: &Flags) -> Result<Config> {
     let dir = tempfile::tempdir().expect("a directory");
@@ -50,9 +51,9 @@ fn a_warehouse_takes_its_keys_from_the_environment() {
     ];
     let config = load(toml, &variables, &Flags::default()).expect("valid");
     assert_eq!(config.warehouses[0].name.as_str(), "my-lake");
-    assert_eq!(config.warehouses[0].s3.access_key_id.as_deref(), Some("12345"));
-    assert_eq!(config.warehouses[0].s3.secret_access_key.as_deref(), Some("true"));
-    assert_eq!(config.warehouses[0].s3.path_style, Some(true));
+    assert_eq!(config.warehouses[0].store.access_key_id, Some(Secret::new("12345")));
+    assert_eq!(config.warehouses[0].store.secret_access_key, Some(Secret::new("true")));
+    assert_eq!(config.warehouses[0].store.path_style, Some(true));
     assert!(!format!("{:?}", config.warehouses[0]).contains("12345"), "keys stay out of logs");
 }
 

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use super::sources::Settings;
 use crate::error::{Error, Result};
+use crate::lake::delegation::Delegation;
 use crate::lake::location::Location;
-use crate::lake::{S3Settings, WarehouseSettings};
+use crate::lake::settings::{Secret, StoreSettings, WarehouseSettings};
 use crate::names::WarehouseName;
 
 /// The warehouses, the default first. None configured: one called `default` in the data directory.
@@ -41,7 +42,7 @@ fn in_data_dir(settings: &Settings, data_dir: &Path) -> Result<WarehouseSettings
     Ok(WarehouseSettings {
         name: WarehouseName::new("default")?,
         url: format!("file://{root}"),
-        s3: S3Settings::default(),
+        store: StoreSettings::default(),
         allowed: settings.list("allow-location"),
     })
 }
@@ -50,15 +51,25 @@ fn one(settings: &Settings, name: &str) -> Result<WarehouseSettings> {
     let get = |key: &str| settings.text(&format!("warehouses.{name}.{key}")).map(str::to_owned);
     let url = get("url")
         .ok_or_else(|| Error::illegal(format!("warehouses.{name} lacks its url, such as s3://bucket/path")))?;
-    let s3 = S3Settings {
+    let secret = |key: &str| get(key).map(Secret::new);
+    let store = StoreSettings {
         endpoint: get("endpoint"),
         region: get("region"),
         path_style: settings.flag(&format!("warehouses.{name}.path-style")),
-        access_key_id: get("access-key-id"),
-        secret_access_key: get("secret-access-key"),
-        session_token: get("session-token"),
+        access_key_id: secret("access-key-id"),
+        secret_access_key: secret("secret-access-key"),
+        session_token: secret("session-token"),
+        sts_endpoint: get("sts-endpoint"),
+        sts_role_arn: get("sts-role-arn"),
+        service_account: secret("service-account"),
+        account_key: secret("account-key"),
+        tenant_id: get("tenant-id"),
+        client_id: get("client-id"),
+        client_secret: secret("client-secret"),
+        delegation: get("delegation").as_deref().map_or(Ok(Delegation::Auto), Delegation::parse)?,
+        ambient: settings.ambient.clone(),
     };
-    Ok(WarehouseSettings { name: WarehouseName::new(name)?, url, s3, allowed: settings.list("allow-location") })
+    Ok(WarehouseSettings { name: WarehouseName::new(name)?, url, store, allowed: settings.list("allow-location") })
 }
 
 /// Refuses names that one environment variable would mean both of, and roots at, inside or around each other: whose a

@@ -50,14 +50,16 @@ impl Accepted {
 }
 
 /// A JSON body in several parts, and its tag.
-pub(super) fn in_parts<const N: usize>(parts: [Bytes; N], etag: &str) -> Response {
+pub(super) fn in_parts<const N: usize>(parts: [Bytes; N], etag: Option<&str>) -> Response {
     let length = parts.iter().map(Bytes::len).sum::<usize>();
     let body = stream::iter(parts.map(Ok::<_, std::io::Error>));
     let mut response = Response::new(axum::body::Body::from_stream(body));
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    set_etag(&mut response, etag);
+    if let Some(etag) = etag {
+        set_etag(&mut response, etag);
+    }
     response
 }
 

@@ -58,7 +58,7 @@ fn needs_of(method: &Method, path: &str, metrics: Needs) -> Needs {
         ["manage", ..] => Needs::A(Right::Admin),
         _ if looks => Needs::A(Right::Read),
         // What looks, and carries its question in a body or ends one.
-        ["v1", "namespaces", _, "tables", _, "plan" | "tasks" | "metrics"] if *method == Method::POST => {
+        ["v1", "namespaces", _, "tables", _, "plan" | "tasks" | "metrics" | "sign"] if *method == Method::POST => {
             Needs::A(Right::Read)
         }
         ["v1", "namespaces", _, "tables", _, "plan", _] if *method == Method::DELETE => Needs::A(Right::Read),
@@ -95,6 +95,8 @@ mod tests {
             (Method::POST, "/v1/namespaces/a/tables/t/plan", read),
             (Method::POST, "/v1/namespaces/a/tables/t/tasks", read),
             (Method::POST, "/v1/namespaces/a/tables/t/metrics", read),
+            (Method::POST, "/v1/namespaces/a/tables/t/sign", read),
+            (Method::GET, "/v1/namespaces/a/tables/t/credentials", read),
             (Method::DELETE, "/v1/namespaces/a/tables/t/plan/1", read),
             (Method::POST, "/v1/namespaces/a/tables/metrics", write),
             (Method::POST, "/v1/namespaces/metrics", write),

@@ -136,7 +136,7 @@ impl Readiness {
 
 /// Every route, and the document that describes them.
 pub(crate) fn routes_and_document() -> (Router<Api>, Document) {
-    use iceberg::{commits, config, functions, namespaces, plans, reports, tables, views};
+    use iceberg::{commits, config, delegation, functions, namespaces, plans, reports, tables, views};
     OpenApiRouter::with_openapi(docs::Description::openapi())
         // The Iceberg REST protocol.
         .routes(routes!(config::get_config))
@@ -150,6 +150,8 @@ pub(crate) fn routes_and_document() -> (Router<Api>, Document) {
         .routes(routes!(tables::register_table))
         .routes(routes!(tables::rename_table))
         .routes(routes!(tables::unregister_table))
+        .routes(routes!(delegation::load_credentials))
+        .routes(routes!(delegation::sign_request))
         .routes(routes!(commits::commit_transaction))
         .routes(routes!(plans::plan_table_scan))
         .routes(routes!(plans::fetch_planning_result, plans::cancel_planning))

@@ -101,6 +101,13 @@ pub(super) struct Here {
     at: usize,
 }
 
+impl Here {
+    /// The segment under which the paths of `/v1` name the warehouse; none for the default.
+    pub(super) fn prefix(&self) -> Option<&str> {
+        (self.at > 0).then(|| self.catalog.warehouse().name().as_str())
+    }
+}
+
 impl Deref for Here {
     type Target = Served;
 

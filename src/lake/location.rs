@@ -1,6 +1,6 @@
 //! Locations: where objects are, compared by what they mean and not by how they are written.
 //!
-//! Java writes `file:/x` for `file:///x`; both are the same [`Location`]. A location never holds `.` or `..`, so that
+//! Java writes `file:/x` for `file:///x`, and Azure's containers have four spellings; each place has one [`Location`]. A location never holds `.` or `..`, so that
 //! "inside" is a comparison of beginnings; what links do on a local disk is `local.rs`'s to check.
 
 use std::fmt;
@@ -15,13 +15,29 @@ pub enum Scheme {
     File,
     /// A bucket behind the S3 interface.
     S3,
+    /// A bucket of Google's.
+    Gcs,
+    /// A container of an Azure storage account.
+    Azure,
+}
+
+impl Scheme {
+    /// What locations of it begin with.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::File => "file://",
+            Self::S3 => "s3://",
+            Self::Gcs => "gs://",
+            Self::Azure => "abfss://",
+        }
+    }
 }
 
 /// A place in some storage, in its normal form, without a slash at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Location {
     scheme: Scheme,
-    /// The bucket; empty for files.
+    /// The bucket; `container@host` in Azure; empty for files.
     bucket: String,
     /// Segments joined by slashes, without one at either end.
     path: String,
@@ -46,15 +62,12 @@ impl Location {
                 let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
                 Self { scheme: Scheme::File, bucket: String::new(), path: segments.join("/") }
             }
-            "s3" | "s3a" | "s3n" => {
-                let rest = rest.strip_prefix("//").ok_or_else(|| bad("write s3://bucket/path"))?;
-                let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
-                if bucket.is_empty() {
-                    return Err(bad("it names no bucket: write s3://bucket/path"));
-                }
-                Self { scheme: Scheme::S3, bucket: bucket.to_owned(), path: path.trim_matches('/').to_owned() }
+            "s3" | "s3a" | "s3n" => in_bucket(Scheme::S3, rest).ok_or_else(|| bad("write s3://bucket/path"))?,
+            "gs" => in_bucket(Scheme::Gcs, rest).ok_or_else(|| bad("write gs://bucket/path"))?,
+            "abfss" | "abfs" | "wasbs" | "wasb" => {
+                in_container(rest).ok_or_else(|| bad("write abfss://container@account.dfs.core.windows.net/path"))?
             }
-            _ => return Err(bad("its scheme is not served here; file:// and s3:// are")),
+            _ => return Err(bad("its scheme is not served here; file://, s3://, gs:// and abfss:// are")),
         };
         if location.path.split('/').any(|segment| segment == "." || segment == "..") {
             return Err(bad("it holds \".\" or \"..\""));
@@ -70,9 +83,20 @@ impl Location {
         self.scheme
     }
 
-    /// The bucket; empty for files.
+    /// The bucket; `container@host` in Azure; empty for files.
     pub fn bucket(&self) -> &str {
         &self.bucket
+    }
+
+    /// Azure: the container.
+    pub fn container(&self) -> &str {
+        self.bucket.split('@').next().unwrap_or_default()
+    }
+
+    /// Azure: the storage account.
+    pub fn account(&self) -> &str {
+        let host = self.bucket.split('@').nth(1).unwrap_or_default();
+        host.split('.').next().unwrap_or_default()
     }
 
     /// The path inside the bucket, or the absolute path less its first slash.
@@ -98,12 +122,26 @@ impl Location {
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.scheme {
-            Scheme::File => write!(f, "file:///{}", self.path),
-            Scheme::S3 if self.path.is_empty() => write!(f, "s3://{}", self.bucket),
-            Scheme::S3 => write!(f, "s3://{}/{}", self.bucket, self.path),
-        }
+        let Self { scheme, bucket, path } = self;
+        let slash = if path.is_empty() && *scheme != Scheme::File { "" } else { "/" };
+        write!(f, "{}{bucket}{slash}{path}", scheme.prefix())
     }
+}
+
+fn in_bucket(scheme: Scheme, rest: &str) -> Option<Location> {
+    let rest = rest.strip_prefix("//")?;
+    let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let made = Location { scheme, bucket: bucket.to_owned(), path: path.trim_matches('/').to_owned() };
+    (!bucket.is_empty()).then_some(made)
+}
+
+/// The blob interface and the one for folders are two hosts of one account.
+fn in_container(rest: &str) -> Option<Location> {
+    let found = in_bucket(Scheme::Azure, rest)?;
+    let (container, host) = found.bucket.split_once('@')?;
+    let host = host.to_ascii_lowercase().replacen(".blob.", ".dfs.", 1);
+    let bucket = format!("{container}@{host}");
+    (!container.is_empty() && !host.is_empty() && !host.starts_with('.')).then_some(Location { bucket, ..found })
 }
 
 /// Refuses a location that a warehouse does not serve.
@@ -144,6 +182,10 @@ mod tests {
         assert_eq!(at("s3a://b/k/"), at("s3://b/k"));
         assert_eq!(at("file:/tmp/x").key(), "file:///tmp/x/");
         assert_eq!(at("s3://b").key(), "s3://b/");
+        assert_eq!(at("GS://b/k/").to_string(), "gs://b/k");
+        let container = at("wasbs://c@Acc.blob.core.windows.net/k");
+        assert_eq!(container, at("abfss://c@acc.dfs.core.windows.net/k/"));
+        assert_eq!((container.container(), container.account()), ("c", "acc"));
     }
 
     #[test]
@@ -153,13 +195,26 @@ mod tests {
         assert!(at("s3://b").contains(&at("s3://b/k")));
         assert!(!at("s3://b/orders").contains(&at("s3://b/orders2")));
         assert!(!at("s3://b").contains(&at("s3://c")));
+        assert!(!at("s3://b").contains(&at("gs://b/k")));
+        assert!(!at("abfss://c@a.dfs.core.windows.net").contains(&at("abfss://c@b.dfs.core.windows.net/k")));
     }
 
     #[test]
     fn what_leads_out_is_refused() {
-        for bad in
-            ["/tmp", "file:tmp", "file://host/x", "s3://", "http://x/y", "file:///a/../b", "s3://b/./k", "s3://b/a\nb"]
-        {
+        for bad in [
+            "/tmp",
+            "file:tmp",
+            "file://host/x",
+            "s3://",
+            "http://x/y",
+            "file:///a/../b",
+            "s3://b/./k",
+            "s3://b/a\nb",
+            "gs:///k",
+            "abfss://c/k",
+            "abfss://@a.dfs.core.windows.net/k",
+            "abfss://c@/k",
+        ] {
             assert!(Location::parse(bad).is_err(), "{bad:?} must be refused");
         }
     }

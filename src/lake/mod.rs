@@ -8,63 +8,29 @@
 //! cannot do it now.
 
 mod area;
+pub mod delegation;
 mod local;
 pub mod location;
+mod opening;
 mod remote;
+pub mod settings;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use indexmap::IndexMap;
+use object_store::aws::AwsCredentialProvider;
 use tokio::task::JoinHandle;
 
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::names::WarehouseName;
+use delegation::{Access, Asked, Delegate, Granted, SignRequest};
 use local::Local;
 use location::{Location, Scheme, outside};
 use remote::Remote;
-
-/// How to reach a warehouse that is not a local directory.
-#[derive(Clone, Default)]
-pub struct S3Settings {
-    /// The URL of the S3 interface; AWS's own if none.
-    pub endpoint: Option<String>,
-    /// The region; `us-east-1` if none.
-    pub region: Option<String>,
-    /// Whether the bucket is part of the path and not of the host name.
-    pub path_style: Option<bool>,
-    /// The access key.
-    pub access_key_id: Option<String>,
-    /// Its secret.
-    pub secret_access_key: Option<String>,
-    /// The token of temporary keys.
-    pub session_token: Option<String>,
-}
-
-impl std::fmt::Debug for S3Settings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Keys stay out of every log.
-        f.debug_struct("S3Settings")
-            .field("endpoint", &self.endpoint)
-            .field("region", &self.region)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What opens a warehouse.
-#[derive(Debug, Clone)]
-pub struct WarehouseSettings {
-    /// Its name.
-    pub name: WarehouseName,
-    /// The URL of its root.
-    pub url: String,
-    /// How to reach a bucket.
-    pub s3: S3Settings,
-    /// Further locations that tables may have.
-    pub allowed: Vec<String>,
-}
+use settings::{StoreSettings, WarehouseSettings};
 
 /// A warehouse: where tables keep their files. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -78,6 +44,7 @@ struct Inner {
     root: Location,
     areas: Vec<Area>,
     client_config: IndexMap<String, String>,
+    delegate: Delegate,
 }
 
 #[derive(Debug)]
@@ -105,13 +72,19 @@ impl Warehouse {
     /// Opens a warehouse; nothing is asked of the store yet.
     pub fn open(settings: &WarehouseSettings) -> Result<Self> {
         let root = Location::parse(&settings.url)?;
-        let mut areas = vec![Area { backend: backend(&root, settings)?, location: root.clone() }];
+        settings.store.check(root.scheme())?;
+        let (first, own) = backend(&root, &settings.store)?;
+        let mut areas = vec![Area { backend: first, location: root.clone() }];
+        // What is allowed beside it may be in another kind of store, which is then reached as its own tools reach it.
+        let elsewhere = StoreSettings { ambient: settings.store.ambient.clone(), ..StoreSettings::default() };
         for allowed in &settings.allowed {
             let location = Location::parse(allowed)?;
-            areas.push(Area { backend: backend(&location, settings)?, location });
+            let store = if location.scheme() == root.scheme() { &settings.store } else { &elsewhere };
+            areas.push(Area { backend: backend(&location, store)?.0, location });
         }
-        let client_config = client_config(&root, &settings.s3);
-        Ok(Self { inner: Arc::new(Inner { name: settings.name.clone(), root, areas, client_config }) })
+        let client_config = client_config(&root, &settings.store);
+        let delegate = Delegate::new(&root, &settings.store, own, &client_config)?;
+        Ok(Self { inner: Arc::new(Inner { name: settings.name.clone(), root, areas, client_config, delegate }) })
     }
 
     /// The warehouse's name.
@@ -127,6 +100,39 @@ impl Warehouse {
     /// What clients must know to reach the store with keys of their own; never a key.
     pub fn client_config(&self) -> &IndexMap<String, String> {
         &self.inner.client_config
+    }
+
+    /// In words, what clients are given to reach the objects with, and why.
+    pub fn explain_delegation(&self) -> String {
+        self.inner.delegate.explain()
+    }
+
+    /// What a client that asks is given to reach a table's objects with. The first of the locations is the table's own; those
+    /// that this warehouse does not serve are left out.
+    pub async fn grant(&self, asked: Asked, access: Access, locations: &[&str], now_ms: i64) -> Result<Granted> {
+        self.inner.delegate.grant(asked, access, self.served(locations), now_ms).await
+    }
+
+    /// The headers that sign a client's request to the store.
+    pub async fn sign(
+        &self,
+        request: &SignRequest,
+        access: Access,
+        locations: &[&str],
+        now_ms: i64,
+    ) -> Result<IndexMap<String, Vec<String>>> {
+        self.inner.delegate.sign(request, access, &self.served(locations), now_ms).await
+    }
+
+    /// Those of these locations that the warehouse serves, but for those inside another.
+    fn served(&self, locations: &[&str]) -> Vec<Location> {
+        let mut served: Vec<Location> = Vec::new();
+        for location in locations.iter().filter_map(|text| self.check(text).ok()) {
+            if !served.iter().any(|known| known.contains(&location)) {
+                served.push(location);
+            }
+        }
+        served
     }
 
     /// Whether this is a directory of this machine.
@@ -234,23 +240,25 @@ impl Warehouse {
     }
 }
 
-fn backend(location: &Location, settings: &WarehouseSettings) -> Result<Backend> {
-    Ok(match location.scheme() {
-        Scheme::File => Backend::Local(Arc::new(Local::new(location))),
-        Scheme::S3 => Backend::Remote(Arc::new(Remote::open(location.bucket(), &settings.s3)?)),
-    })
+/// What serves a location, and the keys that the server itself uses there.
+fn backend(location: &Location, store: &StoreSettings) -> Result<(Backend, Option<AwsCredentialProvider>)> {
+    if location.scheme() == Scheme::File {
+        return Ok((Backend::Local(Arc::new(Local::new(location))), None));
+    }
+    let (remote, own) = Remote::open(location, store)?;
+    Ok((Backend::Remote(Arc::new(remote)), own))
 }
 
 /// Endpoint, path style and region; Spark reads the region under one name, DuckDB and PyIceberg under another.
-fn client_config(root: &Location, s3: &S3Settings) -> IndexMap<String, String> {
+fn client_config(root: &Location, store: &StoreSettings) -> IndexMap<String, String> {
     let mut config = IndexMap::new();
     if root.scheme() == Scheme::S3 {
-        if let Some(endpoint) = &s3.endpoint {
-            config.insert("s3.endpoint".to_owned(), endpoint.clone());
+        if let Some(endpoint) = store.s3_endpoint() {
+            config.insert("s3.endpoint".to_owned(), endpoint.to_owned());
         }
-        config.insert("s3.path-style-access".to_owned(), s3.uses_path_style().to_string());
+        config.insert("s3.path-style-access".to_owned(), store.uses_path_style().to_string());
         for key in ["s3.region", "client.region"] {
-            config.insert(key.to_owned(), s3.region_or_default().to_owned());
+            config.insert(key.to_owned(), store.region_or_default().to_owned());
         }
     }
     config

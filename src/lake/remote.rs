@@ -1,76 +1,131 @@
 //! A warehouse in a bucket, through `object_store`.
 //!
-//! Puts are create-only (`If-None-Match: *`). A put that answers "already there" was ours: every name holds a fresh id,
-//! so what is there comes from an earlier try of the same put whose answer was lost.
+//! Puts are create-only. A put that answers "already there" was ours: every name holds a fresh id, so what is there comes
+//! from an earlier try of the same put whose answer was lost. A put whose answer is lost is looked for, not assumed, and
+//! put again where it is not there. Large objects go up in parts, a few at a time; what was put of one that fails is
+//! aborted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use futures::TryStreamExt;
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::aws::AwsCredentialProvider;
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
-use super::S3Settings;
 use super::location::Location;
+use super::opening;
+use super::settings::StoreSettings;
 use crate::error::{Error, Kind, Result, What};
-
-const DEFAULT_REGION: &str = "us-east-1";
-
-impl S3Settings {
-    /// The region that is used.
-    pub fn region_or_default(&self) -> &str {
-        self.region.as_deref().unwrap_or(DEFAULT_REGION)
-    }
-
-    /// Whether the bucket is part of the path; so unless said otherwise wherever an endpoint is named.
-    pub fn uses_path_style(&self) -> bool {
-        self.path_style.unwrap_or(self.endpoint.is_some())
-    }
-}
+use crate::limits;
 
 /// One bucket.
 #[derive(Debug)]
 pub(super) struct Remote {
-    store: AmazonS3,
+    store: Arc<dyn ObjectStore>,
+    /// Whether the store has said that it knows no create-only put: then unique names alone keep objects from being
+    /// overwritten.
+    overwrites: AtomicBool,
+}
+
+/// What came of one try to put an object.
+enum Put {
+    Done,
+    /// Nothing is known of it: the answer was lost, or the store was too busy to say.
+    Unknown(object_store::Error),
+    /// It is certain that nothing was put, and another try would end the same.
+    Refused(object_store::Error),
 }
 
 impl Remote {
     /// Opens the bucket; nothing is asked of it yet.
-    pub(super) fn open(bucket: &str, settings: &S3Settings) -> Result<Self> {
-        let mut builder = AmazonS3Builder::new()
-            .with_bucket_name(bucket)
-            .with_region(settings.region_or_default())
-            .with_virtual_hosted_style_request(!settings.uses_path_style());
-        if let Some(endpoint) = &settings.endpoint {
-            builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
-        }
-        if let Some(key) = &settings.access_key_id {
-            builder = builder.with_access_key_id(key);
-        }
-        if let Some(secret) = &settings.secret_access_key {
-            builder = builder.with_secret_access_key(secret);
-        }
-        if let Some(token) = &settings.session_token {
-            builder = builder.with_token(token);
-        }
-        let store = builder.build().map_err(|error| {
-            Error::illegal(format!("Bucket {bucket:?} cannot be opened: check endpoint, region and keys"))
-                .because(error)
-        })?;
-        Ok(Self { store })
+    pub(super) fn open(location: &Location, settings: &StoreSettings) -> Result<(Self, Option<AwsCredentialProvider>)> {
+        let (store, own) = opening::open(location, settings)?;
+        Ok((Self { store, overwrites: AtomicBool::new(false) }, own))
     }
 
     pub(super) async fn create(&self, location: &Location, bytes: Bytes) -> Result<()> {
         let path = path_of(location)?;
-        let length = bytes.len() as u64;
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.store.put_opts(&path, bytes.into(), options).await {
-            Ok(_) => Ok(()),
-            Err(error @ object_store::Error::AlreadyExists { .. }) => {
-                let there = self.store.head(&path).await.map_err(|error| store_error("read", location, error))?;
-                if there.size == length { Ok(()) } else { Err(store_error("created", location, error)) }
+        let mut lost = None;
+        for _ in 0..limits::PUT_ATTEMPTS {
+            let put = if bytes.len() > limits::MULTIPART_FROM_BYTES {
+                self.put_parts(&path, &bytes).await
+            } else {
+                self.put_whole(&path, &bytes).await
+            };
+            match put {
+                Put::Done => return Ok(()),
+                Put::Refused(error) => return Err(store_error("created", location, error)),
+                Put::Unknown(error) => {
+                    if self.is_there(&path, bytes.len()).await {
+                        return Ok(());
+                    }
+                    lost = Some(error);
+                }
             }
-            Err(error) => Err(store_error("created", location, error)),
         }
+        Err(lost
+            .map_or_else(|| Error::internal("No put was attempted"), |error| store_error("created", location, error)))
+    }
+
+    async fn put_whole(&self, path: &Path, bytes: &Bytes) -> Put {
+        use object_store::Error as E;
+        let overwrites = self.overwrites.load(Ordering::Relaxed);
+        let mode = if overwrites { PutMode::Overwrite } else { PutMode::Create };
+        match self.store.put_opts(path, bytes.clone().into(), PutOptions { mode, ..PutOptions::default() }).await {
+            Ok(_) => Put::Done,
+            // Also what S3 answers while another try of the same put is under way.
+            Err(error @ E::AlreadyExists { .. }) => match self.store.head(path).await {
+                Ok(there) if there.size != bytes.len() as u64 => Put::Refused(error),
+                Ok(_) => Put::Done,
+                Err(_) => Put::Unknown(error),
+            },
+            Err(error @ (E::NotFound { .. } | E::PermissionDenied { .. } | E::Unauthenticated { .. })) => {
+                Put::Refused(error)
+            }
+            Err(error) if !overwrites && is_not_implemented(&error) => {
+                tracing::warn!(
+                    object = %path,
+                    "the store knows no create-only put: unique names alone keep objects from being overwritten"
+                );
+                self.overwrites.store(true, Ordering::Relaxed);
+                Put::Unknown(error)
+            }
+            Err(error) => Put::Unknown(error),
+        }
+    }
+
+    /// In parts, a few under way at a time.
+    async fn put_parts(&self, path: &Path, bytes: &Bytes) -> Put {
+        let mut upload = match self.store.put_multipart(path).await {
+            Ok(upload) => upload,
+            Err(error) => return Put::Unknown(error),
+        };
+        let starts = (0..bytes.len()).step_by(limits::PART_BYTES);
+        let parts: Vec<_> = starts
+            .map(|start| bytes.slice(start..bytes.len().min(start + limits::PART_BYTES)))
+            .map(|part| upload.put_part(part.into()))
+            .collect();
+        let put = stream::iter(parts).buffer_unordered(limits::PARTS_UNDER_WAY).try_collect::<Vec<()>>().await;
+        let put = match put {
+            Ok(_) => upload.complete().await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        match put {
+            Ok(()) => Put::Done,
+            Err(error) => {
+                if let Err(error) = upload.abort().await {
+                    tracing::warn!(object = %path, %error, "a failed upload could not be aborted: its parts stay until the bucket's own rules remove them");
+                }
+                Put::Unknown(error)
+            }
+        }
+    }
+
+    /// Whether an object of this size is there, as far as the store says.
+    async fn is_there(&self, path: &Path, bytes: usize) -> bool {
+        self.store.head(path).await.is_ok_and(|there| there.size == bytes as u64)
     }
 
     pub(super) async fn read(&self, location: &Location, most: u64) -> Result<Bytes> {
@@ -117,15 +172,67 @@ fn path_of(location: &Location) -> Result<Path> {
         .map_err(|error| Error::illegal(format!("Location {location} cannot be used as a key")).because(error))
 }
 
+/// What a store said, put into words that say what to do about it.
 fn store_error(done: &str, location: &Location, error: object_store::Error) -> Error {
     use object_store::Error as E;
+    let text = chain(&error);
+    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let bucket = location.bucket();
     let (kind, why) = match &error {
-        E::NotFound { .. } => (Kind::NotFound(What::File), "it does not exist"),
-        E::AlreadyExists { .. } => (Kind::AlreadyExists(What::File), "it is already there"),
-        E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
-            (Kind::Unavailable, "the store refuses the warehouse's keys")
+        _ if says(&["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"]) => {
+            (Kind::Unavailable, format!("there is no bucket {bucket:?}: create it, or mend the warehouse's url"))
         }
-        _ => (Kind::Unavailable, "the store does not answer as it should"),
+        _ if says(&["RequestTimeTooSkewed"]) => {
+            (Kind::Unavailable, "this machine's clock and the store's differ too much: set the clock".to_owned())
+        }
+        _ if says(&["AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraint"]) => {
+            (Kind::Unavailable, format!("bucket {bucket:?} is in another region: set the warehouse's region"))
+        }
+        _ if says(&[
+            "XMinioStorageFull",
+            "QuotaExceeded",
+            "InsufficientCapacity",
+            "no space left",
+            "No space left",
+        ]) =>
+        {
+            (Kind::Unavailable, "the store is full: make room, or add to it".to_owned())
+        }
+        E::NotFound { .. } => (Kind::NotFound(What::File), "it does not exist".to_owned()),
+        E::AlreadyExists { .. } => (Kind::AlreadyExists(What::File), "it is already there".to_owned()),
+        E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
+            let may = match done {
+                "created" => "write",
+                "deleted" => "delete",
+                "listed" => "list",
+                _ => "read",
+            };
+            let why =
+                if says(&["SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthenticationFailed", "InvalidTokenId"]) {
+                    "the store does not know the warehouse's keys: check them".to_owned()
+                } else {
+                    format!("the warehouse's keys may not {may} there: allow them to")
+                };
+            (Kind::Unavailable, why)
+        }
+        _ => (Kind::Unavailable, "the store does not answer as it should: try again later".to_owned()),
     };
     Error::new(kind, format!("{location} cannot be {done}: {why}")).because(error)
+}
+
+/// Whether a store says that it does not know a header or operation.
+fn is_not_implemented(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::NotImplemented { .. }) || chain(error).contains("501 Not Implemented")
+}
+
+/// An error and all that caused it, as text.
+fn chain(error: &object_store::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
 }

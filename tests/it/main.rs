@@ -10,6 +10,7 @@
 mod auth;
 mod catalog;
 mod databases;
+mod delegation;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod ingest;

@@ -41,7 +41,7 @@ pub(crate) async fn commit_table(
     let (change, table) = (body.parse_for(&name)?, name.clone());
     let work = async move |catalog: Catalog| catalog.commit(table, change).await;
     let loaded = once_table(&here.catalog, key, name, work).await?;
-    Ok(in_parts(loaded.commit_body(), loaded.etag(Snapshots::All)))
+    Ok(in_parts(loaded.commit_body(), Some(loaded.etag(Snapshots::All))))
 }
 
 /// Commits updates to several tables, all or none.

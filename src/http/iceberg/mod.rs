@@ -2,6 +2,7 @@
 
 pub(super) mod commits;
 pub(super) mod config;
+pub(super) mod delegation;
 pub(super) mod functions;
 pub(super) mod namespaces;
 pub(super) mod plan_wire;

@@ -4,12 +4,13 @@ use axum::Json;
 use axum::response::Response;
 use http::StatusCode;
 
+use super::delegation::Delegated;
 use super::wire::{
     CreateTableRequest, IcebergErrorResponse, ListTablesResponse, LoadTableResult, RegisterTableRequest,
     RenameTableRequest, UnregisterTableResult,
 };
 use crate::catalog::loaded::Snapshots;
-use crate::catalog::{Catalog, Files, Loaded};
+use crate::catalog::{Catalog, Files};
 use crate::error::{Error, Result};
 use crate::http::answer::{Accepted, in_parts};
 use crate::http::error::Failure;
@@ -63,13 +64,14 @@ pub(crate) async fn create_table(
     here: Here,
     NamespacePath(namespace): NamespacePath,
     accepted: Accepted,
+    delegated: Delegated,
     Keyed { key, body }: Keyed<CreateTableRequest>,
 ) -> Result<Response, Failure> {
     let request = body.parse(namespace)?;
     let name = request.name.clone();
     let work = async move |catalog: Catalog| catalog.create_table(request).await;
-    let loaded = once_table(&here.catalog, key, name, work).await?;
-    Ok(answer(&loaded, Snapshots::All, &accepted))
+    let loaded = once_table(&here.catalog, key, name.clone(), work).await?;
+    Ok(delegated.answer(&here, &name, (&loaded, Snapshots::All), &accepted).await?)
 }
 
 /// A table's metadata.
@@ -82,6 +84,7 @@ pub(crate) async fn create_table(
         ("table" = String, Path, description = "The table's name"),
         ("snapshots" = Option<String>, Query, description = "all, or refs: those that a branch or tag points at"),
         ("If-None-Match" = Option<String>, Header, description = "The ETag of an earlier answer"),
+        ("X-Iceberg-Access-Delegation" = Option<String>, Header, description = "vended-credentials, remote-signing, or both"),
     ),
     responses(
         (status = 200, description = "The table", body = LoadTableResult),
@@ -95,6 +98,7 @@ pub(crate) async fn load_table(
     TablePath(name): TablePath,
     query: Query,
     accepted: Accepted,
+    delegated: Delegated,
 ) -> Result<Response, Failure> {
     let snapshots = match query.get("snapshots").unwrap_or("all").to_ascii_lowercase().as_str() {
         "all" | "" => Snapshots::All,
@@ -102,8 +106,7 @@ pub(crate) async fn load_table(
         other => return Err(Error::malformed(format!("snapshots {other:?} is neither all nor refs")).into()),
     };
     let loaded = here.catalog.load_table(&name).await?;
-    let unchanged = accepted.not_modified(loaded.etag(snapshots));
-    Ok(unchanged.unwrap_or_else(|| answer(&loaded, snapshots, &accepted)))
+    Ok(delegated.answer(&here, &name, (&loaded, snapshots), &accepted).await?)
 }
 
 /// Whether a table exists.
@@ -172,7 +175,7 @@ pub(crate) async fn unregister_table(
     let table = name.clone();
     let work = async move |catalog: Catalog| catalog.unregister_table(table).await;
     let loaded = once_table(&here.catalog, key, name, work).await?;
-    Ok(in_parts(loaded.commit_body(), loaded.etag(Snapshots::All)))
+    Ok(in_parts(loaded.commit_body(), Some(loaded.etag(Snapshots::All))))
 }
 
 /// Registers a metadata file that is already there as a table.
@@ -194,13 +197,14 @@ pub(crate) async fn register_table(
     here: Here,
     NamespacePath(namespace): NamespacePath,
     accepted: Accepted,
+    delegated: Delegated,
     Keyed { key, body }: Keyed<RegisterTableRequest>,
 ) -> Result<Response, Failure> {
     let request = body.parse(namespace)?;
     let name = request.name.clone();
     let work = async move |catalog: Catalog| catalog.register_table(request).await;
-    let loaded = once_table(&here.catalog, key, name, work).await?;
-    Ok(answer(&loaded, Snapshots::All, &accepted))
+    let loaded = once_table(&here.catalog, key, name.clone(), work).await?;
+    Ok(delegated.answer(&here, &name, (&loaded, Snapshots::All), &accepted).await?)
 }
 
 /// Gives a table another name, also in another namespace.
@@ -223,10 +227,4 @@ pub(crate) async fn rename_table(
     let (from, to) = (body.source.parse()?, body.destination.parse()?);
     once(&here.catalog, key, async move |catalog| catalog.rename(Tabular::Table, from, to).await).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn answer(loaded: &Loaded, snapshots: Snapshots, accepted: &Accepted) -> Response {
-    // A staged table has nothing that a later load could be compared with.
-    let etag = loaded.metadata_location.as_ref().map(|_| loaded.etag(snapshots));
-    accepted.answer(loaded.body(snapshots), etag)
 }

@@ -3,6 +3,8 @@
 //! Requests are read with unknown members ignored. Parts whose text must survive (schemas, updates) stay text until the
 //! catalog parses them.
 
+use std::collections::BTreeMap;
+
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -258,6 +260,54 @@ pub(crate) struct LoadTableResult {
     pub(crate) metadata: (),
     /// What a client uses for this table whatever its own settings say.
     pub(crate) config: IndexMap<String, String>,
+    /// Keys for the table's objects, for clients that ask for them.
+    pub(crate) storage_credentials: Option<Vec<StorageCredential>>,
+}
+
+/// `StorageCredential`
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StorageCredential {
+    /// What the locations begin with that it is for.
+    pub(crate) prefix: String,
+    /// The keys, and what else a client configures to use them.
+    pub(crate) config: IndexMap<String, String>,
+}
+
+/// `LoadCredentialsResponse`
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct LoadCredentialsResponse {
+    /// One at most: clients refuse more.
+    pub(crate) storage_credentials: Vec<StorageCredential>,
+}
+
+/// `RemoteSignRequest`
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct RemoteSignRequest {
+    /// The region that the client believes the store is in; the warehouse's own counts.
+    #[serde(rename = "region")]
+    pub(crate) _region: String,
+    /// Where the request goes.
+    pub(crate) uri: String,
+    /// Its method.
+    pub(crate) method: String,
+    /// Its headers.
+    pub(crate) headers: BTreeMap<String, Vec<String>>,
+    /// Its body, where what it does stands there.
+    #[serde(default)]
+    pub(crate) body: Option<String>,
+    /// The kind of store.
+    #[serde(default)]
+    pub(crate) provider: Option<String>,
+}
+
+/// `RemoteSignResult`
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RemoteSignResult {
+    /// Where the request goes.
+    pub(crate) uri: String,
+    /// Its headers, signed.
+    pub(crate) headers: BTreeMap<String, Vec<String>>,
 }
 
 /// `CommitTableResponse`

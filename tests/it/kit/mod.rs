@@ -3,6 +3,8 @@
 //! [`Server::start`] opens an [`App`] over a fresh directory; dropping it stops the server. [`Server::restart`] starts
 //! another over the same directory. Requests go over HTTP, as a client's do; [`Answer`] holds what came back.
 
+pub mod bucket;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -1,0 +1,139 @@
+//! Lent S3 keys: `AssumeRole` of the Security Token Service, as AWS, MinIO and SeaweedFS speak it.
+
+use chrono::DateTime;
+use serde::Deserialize;
+
+use super::Lent;
+use super::signature::{self, Body, Signer};
+use crate::error::{Error, Kind, Result};
+use crate::lake::settings::Secret;
+use crate::limits;
+
+/// A Security Token Service.
+#[derive(Debug)]
+pub(super) struct Sts {
+    endpoint: String,
+    role: String,
+    client: reqwest::Client,
+}
+
+/// The role that is asked for where none is configured: MinIO takes any.
+const ANY_ROLE: &str = "arn:aws:iam::000000000000:role/floeberg";
+
+#[derive(Debug, Deserialize)]
+struct AssumeRoleResponse {
+    #[serde(rename = "AssumeRoleResult")]
+    result: AssumeRoleResult,
+}
+
+#[derive(Debug, Deserialize)]
+struct AssumeRoleResult {
+    #[serde(rename = "Credentials")]
+    credentials: Credentials,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Credentials {
+    access_key_id: String,
+    secret_access_key: String,
+    session_token: String,
+    expiration: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credentials")
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct ErrorResponse {
+    #[serde(rename = "Error")]
+    error: ErrorBody,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ErrorBody {
+    code: String,
+    #[serde(default)]
+    message: String,
+}
+
+impl Sts {
+    /// The service at `endpoint` and the role that it lends.
+    pub(super) fn new(endpoint: String, role: Option<&str>) -> Result<Self> {
+        let client = reqwest::Client::builder()
+            .connect_timeout(limits::STORE_CONNECT)
+            .timeout(limits::STORE_REQUEST)
+            .build()
+            .map_err(|error| Error::internal("No HTTP client can be made").because(error))?;
+        Ok(Self { endpoint, role: role.unwrap_or(ANY_ROLE).to_owned(), client })
+    }
+
+    /// Keys that this policy narrows, for so long.
+    pub(super) async fn assume_role(&self, signer: &Signer, policy: &str) -> Result<Lent> {
+        let seconds = limits::LENT_KEYS.as_secs().to_string();
+        let form: Vec<(&str, &str)> = vec![
+            ("Action", "AssumeRole"),
+            ("Version", "2011-06-15"),
+            ("RoleArn", &self.role),
+            ("RoleSessionName", "floeberg"),
+            ("DurationSeconds", &seconds),
+            ("Policy", policy),
+        ];
+        let form = form_of(&form);
+        let url = format!("{}/", self.endpoint.trim_end_matches('/'));
+        let sent = [("content-type", "application/x-www-form-urlencoded")];
+        let signed = signature::sign(signer, "sts", ("POST", &url), &sent, Body::Whole(form.as_bytes()))?;
+        let mut request = self.client.post(&url).header(sent[0].0, sent[0].1).body(form);
+        for (name, value) in signed {
+            request = request.header(name, value);
+        }
+        let answer = request.send().await.map_err(|error| self.silent().because(error))?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(|error| self.silent().because(error))?;
+        if !status.is_success() {
+            let said = said(&text).unwrap_or_else(|| format!("HTTP {status}"));
+            let (role, endpoint) = (&self.role, &self.endpoint);
+            return Err(Error::new(
+                Kind::Unavailable,
+                format!(
+                    "{endpoint} lends no keys of role {role} ({said}): mend the warehouse's sts-role-arn and sts-endpoint, or choose another delegation"
+                ),
+            ));
+        }
+        let answer: AssumeRoleResponse =
+            quick_xml::de::from_str(&text).map_err(|error| self.silent().because(error))?;
+        lent(answer.result.credentials).ok_or_else(|| self.silent())
+    }
+
+    fn silent(&self) -> Error {
+        let endpoint = &self.endpoint;
+        Error::new(Kind::Unavailable, format!("{endpoint} does not answer as a Security Token Service does"))
+    }
+}
+
+/// What an error says: in the service's own shape, or in that of S3 where there is no such service.
+fn said(text: &str) -> Option<String> {
+    let wrapped = quick_xml::de::from_str::<ErrorResponse>(text).map(|said| said.error);
+    let ErrorBody { code, message } = wrapped.or_else(|_| quick_xml::de::from_str(text)).ok()?;
+    Some(format!("{code}: {message}"))
+}
+
+fn lent(credentials: Credentials) -> Option<Lent> {
+    let expires = DateTime::parse_from_rfc3339(&credentials.expiration).ok()?;
+    Some(Lent {
+        access_key_id: credentials.access_key_id,
+        secret_access_key: Secret::new(credentials.secret_access_key),
+        session_token: Some(Secret::new(credentials.session_token)),
+        expires_ms: Some(expires.timestamp_millis()),
+    })
+}
+
+fn form_of(pairs: &[(&str, &str)]) -> String {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    let pairs = pairs.iter().map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+    pairs.collect::<Vec<_>>().join("&")
+}
