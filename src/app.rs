@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use ::http::Method;
 use futures::future::join_all;
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -82,6 +83,11 @@ impl App {
     /// The catalog of the default warehouse.
     pub fn catalog(&self) -> &Catalog {
         &self.api.warehouses.default().catalog
+    }
+
+    /// Status and body of the answer to a request of our own, which needs no port.
+    pub async fn ask(&self, method: Method, path: &str, body: String) -> Result<(u16, String)> {
+        http::ask(&self.api, method, path, body).await
     }
 
     /// Serves until `stop` is done, finishes what is under way, and closes everything.

@@ -2,6 +2,7 @@
 
 mod check;
 mod remote;
+mod tables;
 mod token;
 
 use std::io::Write;
@@ -34,6 +35,8 @@ enum Command {
     Demo(Demo),
     /// Say in words what is wrong with configuration, database and warehouse, if anything is
     Check(check::CheckArgs),
+    /// List tables, show what one was, make it so again
+    Tables(tables::TablesArgs),
     /// Make, list and revoke the tokens of those who may call
     Token(token::TokenArgs),
     /// Print the API's description (OpenAPI 3.1)
@@ -41,7 +44,7 @@ enum Command {
 }
 
 /// Where settings come from beside the environment.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct Common {
     /// The configuration file; ./floeberg.toml if it is there
     #[arg(long, value_name = "FILE")]
@@ -98,6 +101,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Serve(args) => serve(args).await,
         Command::Demo(args) => demo(args).await,
         Command::Check(args) => check::run(args).await,
+        Command::Tables(args) => tables::run(args).await,
         Command::Token(args) => token::run(args).await,
         Command::Openapi => {
             let text = http::document().to_pretty_json();

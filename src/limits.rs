@@ -257,3 +257,6 @@ pub const STAGED_TABLES_MAX: u64 = 100_000;
 
 /// How long a table that is staged may take to come to be.
 pub const STAGED_FOR: Duration = Duration::from_secs(86_400);
+
+/// Files of a table's metadata folder that are looked through for something to go back to.
+pub const METADATA_FILES_LISTED: usize = 100_000;

@@ -31,6 +31,7 @@ pub mod place;
 pub mod plan;
 pub mod properties;
 pub mod reports;
+pub mod rollback;
 mod sequencer;
 mod tables;
 pub mod views;

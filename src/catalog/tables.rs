@@ -51,7 +51,14 @@ impl Catalog {
 
     /// What a row's pointer names.
     pub(crate) async fn load_row(&self, row: &TableRow) -> Result<Arc<Loaded>> {
-        self.load_file(&row.metadata_location).await
+        let loaded = self.load_file(&row.metadata_location).await;
+        loaded.map_err(|error| match error.kind() {
+            Kind::Invalid => error.context(format_args!(
+                "The current metadata of {name} is damaged (floeberg tables rollback {name} goes back to an earlier file)",
+                name = row.name
+            )),
+            _ => error,
+        })
     }
 
     /// The metadata file at a location, from memory if it is known. A file of a local directory may have been moved

@@ -46,12 +46,19 @@ impl Remote {
 
     /// Sends a request and returns the body of its answer, if that is a yes.
     pub(super) async fn ask(&self, method: Method, base: &str, path: &str, body: Option<String>) -> Result<String> {
-        let Answer { status, text } = self.send(method, base, path, body).await?;
+        self.send(method, base, path, body).await?.agreed(base)
+    }
+}
+
+impl Answer {
+    /// The body, if it is a yes of who was asked.
+    pub(super) fn agreed(self, asked: &str) -> Result<String> {
+        let Self { status, text } = self;
         if (200..300).contains(&status) {
             return Ok(text);
         }
-        let detail = serde_json::from_str::<serde_json::Value>(&text).ok();
-        let detail = detail.as_ref().and_then(|problem| problem["detail"].as_str()).unwrap_or(&text);
-        Err(Error::new(Kind::Unavailable, format!("{base} answers {status}: {detail}")))
+        let said = serde_json::from_str::<serde_json::Value>(&text).ok();
+        let said = said.as_ref().and_then(|said| said["detail"].as_str().or_else(|| said["error"]["message"].as_str()));
+        Err(Error::new(Kind::Unavailable, format!("{asked} answers {status}: {}", said.unwrap_or(&text))))
     }
 }

@@ -15,7 +15,7 @@ use crate::catalog::check::Report;
 use crate::error::Result;
 
 /// The catalog of the warehouse that `?warehouse=` names.
-fn catalog<'a>(api: &'a Api, query: &Query) -> Result<&'a Catalog> {
+pub(super) fn catalog<'a>(api: &'a Api, query: &Query) -> Result<&'a Catalog> {
     let selected = api.warehouses.select(query.get("warehouse").unwrap_or_default())?;
     Ok(&selected.served.catalog)
 }

@@ -17,6 +17,7 @@ mod log;
 mod manage;
 mod oauth;
 mod page;
+mod rollback;
 mod serve;
 mod tokens;
 mod warehouses;
@@ -29,6 +30,7 @@ use axum::extract::State;
 use http::{HeaderName, HeaderValue, Method};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower::ServiceExt;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
@@ -37,6 +39,7 @@ use utoipa_axum::routes;
 
 pub use docs::document;
 pub use iceberg::config::ENDPOINTS;
+pub use rollback::{MetadataLogBody, RolledBack, WantedRollback};
 pub use serve::serve;
 pub use tokens::{MadeToken, TokenBody, TokenList, WantedToken};
 pub use warehouses::{Paths, Served, Warehouses};
@@ -167,6 +170,8 @@ pub(crate) fn routes_and_document() -> (Router<Api>, Document) {
         // Operations.
         .routes(routes!(manage::check))
         .routes(routes!(manage::put_function, manage::drop_function))
+        .routes(routes!(rollback::metadata_log))
+        .routes(routes!(rollback::roll_back))
         .routes(routes!(tokens::list_tokens, tokens::create_token))
         .routes(routes!(tokens::revoke_token))
         .routes(routes!(health::live))
@@ -188,6 +193,18 @@ pub fn router(api: Api, cors_origins: &[String]) -> Result<Router> {
         .layer(log::Around::new(Gate::new(api.access.clone(), needed_for_metrics(&api))));
     // Without origins that are allowed the layer would only cost.
     if cors_origins.is_empty() { Ok(router) } else { Ok(router.layer(cors(cors_origins)?)) }
+}
+
+/// Status and body of the answer to a request of the process's own.
+pub async fn ask(api: &Api, method: Method, path: &str, body: String) -> Result<(u16, String)> {
+    let failed = |error: axum::Error| Error::internal("The answer cannot be read").because(error);
+    let request = http::Request::builder().method(method).uri(path).header("content-type", "application/json");
+    let mut request = request.body(axum::body::Body::from(body)).map_err(|error| failed(axum::Error::new(error)))?;
+    Paths::of(api).normalise(&mut request);
+    let answer = router(api.clone(), &[])?.oneshot(request).await;
+    let (parts, body) = answer.map_or_else(|never| match never {}, http::Response::into_parts);
+    let bytes = axum::body::to_bytes(body, limits::CATALOG_BODY_BYTES_MAX).await.map_err(failed)?;
+    Ok((parts.status.as_u16(), String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn needed_for_metrics(api: &Api) -> Needs {

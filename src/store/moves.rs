@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::limits;
 
 /// What stands between earlier metadata files in a row.
-const EARLIER_SEPARATOR: &str = "\u{1f}";
+pub(super) const EARLIER_SEPARATOR: &str = "\u{1f}";
 
 /// A pointer that moves.
 #[derive(Debug, Clone, Copy)]

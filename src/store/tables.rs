@@ -6,6 +6,7 @@ use sqlx::Any;
 use sqlx::any::AnyRow;
 use sqlx::pool::PoolConnection;
 
+use super::moves::EARLIER_SEPARATOR;
 use super::pointers::Key;
 use super::{Store, column, unavailable};
 use crate::error::Result;
@@ -122,6 +123,20 @@ impl Store {
             }
         }
         Ok(false)
+    }
+
+    /// The metadata files that a table's pointer named before the one of this row, newest first; the last of them only.
+    pub async fn earlier_metadata(&self, row: &TableRow) -> Result<Vec<String>> {
+        let mut connection = self.read().await?;
+        let found = sqlx::query("select earlier from tabular where id = $1")
+            .bind(&*row.id)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(unavailable)?;
+        let earlier: String = found.as_ref().map(|found| column(found, "earlier")).transpose()?.unwrap_or_default();
+        let mut files: Vec<String> = earlier.split(EARLIER_SEPARATOR).map(str::to_owned).collect();
+        files.retain(|file| file.ends_with(".json"));
+        Ok(files)
     }
 
     /// Every live table of the warehouse, for upkeep that must look at all of them.

@@ -19,6 +19,7 @@ mod operations;
 mod oracle;
 mod packaging;
 mod plans;
+mod rollback;
 mod rust_client;
 mod specification;
 mod store;
