@@ -25,6 +25,8 @@ for artifact in iceberg-spark-runtime-3.5_2.12:1.11.0 iceberg-aws-bundle:1.11.0;
     mv "$jars.new/$jar" "$jars/$jar"
 done
 
+"$(dirname "$0")/trino.sh" "$cache"
+
 javascript="$cache/javascript"
 mkdir -p "$javascript"
 if ! cmp -s "$here/javascript/package-lock.json" "$javascript/installed-lock.json"; then

@@ -296,6 +296,34 @@ def lake(request):
     return request.getfixturevalue({"local": "local_lake", "seaweedfs": "seaweed_lake"}[request.param])
 
 
+@pytest.fixture(scope="session")
+def trino_server(tmp_path_factory, local_lake, seaweed_lake, guarded):
+    """One Trino for all tests: each door is a catalog of it, called as `lake` calls it."""
+    # Here, since it imports this module.
+    from trino_server import Trino, iceberg
+
+    server = Trino(
+        tmp_path_factory.mktemp("trino"),
+        {
+            "local": iceberg(local_lake),
+            # A table's place is its name, and files are written as the catalog says where the table does not say.
+            "seaweedfs": iceberg(seaweed_lake, **{"iceberg.unique-table-location": "false", "iceberg.compression-codec": "SNAPPY"}),
+            "credential": iceberg(Entrance(guarded, "credential"), **{"iceberg.rest-catalog.nested-namespace-enabled": "true"}),
+            "reader": iceberg(Entrance(guarded, "token", "read")),
+            "tpch": {"connector.name": "tpch"},
+        },
+    )
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def trino(request, trino_server, lake):
+    from trino_server import Catalog
+
+    return Catalog(trino_server, request.node.callspec.params["lake"])
+
+
 every_door = pytest.mark.parametrize("lake", ["local", "seaweedfs", "token", "credential"], indirect=True)
 
 
