@@ -82,6 +82,7 @@ impl Catalog {
         self.warehouse.remove_empty_folders(&folder).await?;
         tried?;
         deleted?;
+        self.warehouse.could_lend(self.clock.now_ms()).await.map_err(|error| error.context("lend keys"))?;
         let (root, delegation) = (self.warehouse.root(), self.warehouse.explain_delegation());
         Ok(format!("{root} can be written, read, listed and deleted; {delegation}"))
     }

@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use super::{Catalog, Loaded, place};
+use super::{Catalog, Loaded};
 use crate::error::Result;
 use crate::lake::delegation::{Access, Asked, Granted, SignRequest};
 use crate::names::TableName;
@@ -13,7 +13,13 @@ impl Catalog {
         if asked == Asked::default() || self.warehouse.is_local() {
             return Ok(Granted::Nothing);
         }
-        self.grant_at(&locations(loaded), asked, access).await
+        self.grant_at(&self.own_locations(loaded).await?, asked, access).await
+    }
+
+    /// An error if a client that asks for keys could not be lent any: to be asked before something is made for it, because
+    /// a client that hears of it afterwards makes it again.
+    pub async fn could_grant(&self, asked: Asked) -> Result<()> {
+        if asked.vended { self.warehouse.could_lend(self.clock.now_ms()).await } else { Ok(()) }
     }
 
     /// The same of a table that is there, or that somebody has staged.
@@ -41,13 +47,13 @@ impl Catalog {
     /// Remembers where a staged table will be: whoever stages it will ask for keys again before it is there.
     pub(super) fn remember_staged(&self, name: &TableName, loaded: &Loaded) {
         if !self.warehouse.is_local() {
-            self.staged.insert(name.clone(), locations(loaded).into());
+            self.staged.insert(name.clone(), loaded.locations().into());
         }
     }
 
     async fn locations_of(&self, name: &TableName) -> Result<Vec<String>> {
         match self.load_table(name).await {
-            Ok(loaded) => Ok(locations(&loaded)),
+            Ok(loaded) => self.own_locations(&loaded).await,
             Err(error) if error.is_not_found() => match self.staged.get(name) {
                 Some(staged) => Ok(staged.to_vec()),
                 None => Err(error),
@@ -55,13 +61,19 @@ impl Catalog {
             Err(error) => Err(error),
         }
     }
-}
 
-/// Its own location, those that its properties name, and where its metadata file is.
-fn locations(loaded: &Loaded) -> Vec<String> {
-    let metadata = &loaded.metadata;
-    let named = place::NAMED_BY.iter().filter_map(|key| metadata.properties.get(*key)).cloned();
-    let file = loaded.metadata_location.as_deref().and_then(|file| file.rsplit_once('/'));
-    let folder = file.map(|(folder, _)| folder.to_owned());
-    [metadata.location.clone()].into_iter().chain(named).chain(folder).collect()
+    /// A table's locations, but for those that have become another's since it moved away.
+    async fn own_locations(&self, loaded: &Loaded) -> Result<Vec<String>> {
+        let uuid = loaded.metadata.table_uuid.as_deref().unwrap_or_default();
+        let mut own = Vec::new();
+        for (at, location) in loaded.locations().iter().enumerate() {
+            let Ok(place) = self.warehouse.check(location) else { continue };
+            // The first is where the table is, which no other may be; no table was ever the whole warehouse.
+            let is_root = place == *self.warehouse.root();
+            if at == 0 || !is_root && !self.store.belongs_to_another(&place.key(), uuid).await? {
+                own.push(location.clone());
+            }
+        }
+        Ok(own)
+    }
 }

@@ -18,6 +18,7 @@ use moka::sync::Cache;
 use serde_json::value::RawValue;
 
 use super::metadata::TableMetadata;
+use super::place;
 use crate::error::{Error, Result};
 use crate::lake::Warehouse;
 use crate::limits;
@@ -77,6 +78,7 @@ pub struct Loaded {
     /// Where the metadata ends inside the body.
     metadata_end: usize,
     refs: OnceLock<Body>,
+    locations: OnceLock<Vec<String>>,
 }
 
 impl Loaded {
@@ -90,8 +92,34 @@ impl Loaded {
         let (metadata_location, local) = file.map_or((None, None), |(location, local)| (Some(location), local));
         let hash = hash_of(&[metadata_location.as_deref().unwrap_or_default().as_bytes(), config.as_bytes()]);
         let etags = ["all", "refs"].map(|mode| format!("\"{hash:016x}-{mode}\""));
-        let (all, metadata_end, refs) = (answer.body(), answer.metadata.end, OnceLock::new());
-        Self { metadata, metadata_location, local, config, etags, all, metadata_end, refs }
+        let (all, metadata_end) = (answer.body(), answer.metadata.end);
+        let (refs, locations) = Default::default();
+        Self { metadata, metadata_location, local, config, etags, all, metadata_end, refs, locations }
+    }
+
+    /// Where the table's files are: its own location first, those that its properties name, and those that it was at when
+    /// its metadata files and snapshots were made. None is inside another.
+    pub fn locations(&self) -> &[String] {
+        self.locations.get_or_init(|| {
+            let metadata = &self.metadata;
+            let named = place::NAMED_BY.iter().filter_map(|key| metadata.properties.get(*key)).map(String::as_str);
+            let logged = metadata.metadata_log.iter().map(|entry| &*entry.metadata_file);
+            let listed = metadata.snapshots.iter().filter_map(|snapshot| snapshot.manifest_list.as_deref());
+            let files = self.metadata_location.as_deref().into_iter().chain(logged).chain(listed);
+            let folders = files.filter_map(|file| file.rsplit_once('/')).map(|(folder, _)| folder);
+            let roots = folders.map(|folder| folder.strip_suffix("/metadata").unwrap_or(folder));
+            let mut known: Vec<String> = Vec::new();
+            for location in [metadata.location.as_str()].into_iter().chain(named).chain(roots) {
+                let location = location.trim_end_matches('/');
+                let within = |root: &String| {
+                    location.strip_prefix(root.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                };
+                if known.len() < limits::TABLE_LOCATIONS_MAX && !known.iter().any(within) {
+                    known.push(location.to_owned());
+                }
+            }
+            known
+        })
     }
 
     /// Bytes of the metadata's text, about.

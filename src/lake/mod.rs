@@ -113,6 +113,12 @@ impl Warehouse {
         self.inner.delegate.grant(asked, access, self.served(locations), now_ms).await
     }
 
+    /// An error if clients that ask are to be lent keys and cannot be. Tried with keys that reach nothing.
+    pub async fn could_lend(&self, now_ms: i64) -> Result<()> {
+        let nowhere = Location::parse(&format!("{}.floeberg-probe", self.inner.root.key()))?;
+        self.inner.delegate.could_lend(nowhere, now_ms).await
+    }
+
     /// The headers that sign a client's request to the store.
     pub async fn sign(
         &self,

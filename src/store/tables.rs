@@ -125,6 +125,31 @@ impl Store {
         Ok(false)
     }
 
+    /// Whether a live table of another uuid has its location at, inside or around this place (in its normal form with a
+    /// slash at the end).
+    pub async fn belongs_to_another(&self, key: &str, uuid: &str) -> Result<bool> {
+        let mut connection = self.read().await?;
+        let mut found = sqlx::query(
+            "select 1 from tabular
+             where location_key >= $1 and location_key < $2 and dropped_ms is null and uuid <> $3 limit 1",
+        )
+        .bind(key)
+        .bind(end_of_prefix(key))
+        .bind(uuid)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+        for ancestor in ancestors(key) {
+            if found.is_some() {
+                break;
+            }
+            let around = "select 1 from tabular where location_key = $1 and dropped_ms is null and uuid <> $2 limit 1";
+            let around = sqlx::query(around).bind(ancestor).bind(uuid).fetch_optional(&mut *connection).await;
+            found = around.map_err(unavailable)?;
+        }
+        Ok(found.is_some())
+    }
+
     /// The metadata files that a table's pointer named before the one of this row, newest first; the last of them only.
     pub async fn earlier_metadata(&self, row: &TableRow) -> Result<Vec<String>> {
         let mut connection = self.read().await?;

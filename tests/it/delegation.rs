@@ -84,6 +84,38 @@ async fn staged_tables_have_keys_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_moved_stays_in_reach_until_it_is_anothers() {
+    let (bucket, server) = lake("sts-role-arn = \"arn:aws:iam::1:role/r\"").await;
+    let set =
+        |location: &str| json!({"requirements": [], "updates": [{"action": "set-location", "location": location}]});
+    server.post(T, &set("s3://lake/wh/moved")).await.expect(200);
+    ask(&server, &[VENDED]).await.expect(200);
+    let form = bucket.assumed().pop().expect("asked");
+    assert!(form.contains("wh%2Fmoved%2F%2A") && form.contains("wh%2Fns%2Ft%2F%2A"), "{form}");
+    let other = json!({"name": "u", "schema": schema(), "location": "s3://lake/wh/ns/t"});
+    server.post("/v1/namespaces/ns/tables", &other).await.expect(200);
+    server
+        .post(T, &json!({"requirements": [], "updates": [{"action": "set-properties", "updates": {"a": "b"}}]}))
+        .await;
+    ask(&server, &[VENDED]).await.expect(200);
+    let form = bucket.assumed().pop().expect("asked again");
+    assert!(form.contains("wh%2Fmoved%2F%2A") && !form.contains("wh%2Fns%2Ft%2F%2A"), "{form}");
+    assert!(sign(&server, "GET", &format!("{}/lake/wh/ns/t/x", bucket.url)).await.status == 406);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_made_where_no_keys_can_be_lent() {
+    let bucket = Bucket::start().await;
+    let server = Server::configured(&bucket.warehouse("delegation = \"vended\"")).await;
+    server.namespace(&["ns"]).await;
+    bucket.fail(&Method::POST, &[Fault::Refused(403, "AccessDenied")]);
+    let made = json!({"name": "t", "schema": schema()}).to_string();
+    let made = server.send(Method::POST, "/v1/namespaces/ns/tables", &[VENDED], Some(made)).await;
+    made.refused(503, "SlowDownException", "AccessDenied");
+    server.get(T).await.expect(404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_lends_nothing_is_named() {
     let (bucket, server) = lake("delegation = \"vended\"").await;
     bucket.fail(&Method::POST, &[Fault::Refused(403, "AccessDenied")]);

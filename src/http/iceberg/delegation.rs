@@ -60,6 +60,11 @@ struct Added<'a> {
 }
 
 impl Delegated {
+    /// An error if what is asked for could not be given: to be asked before a table is made.
+    pub(super) async fn could_be(&self, here: &Here) -> Result<()> {
+        here.catalog.could_grant(self.asked).await
+    }
+
     /// A `LoadTableResult` for who asked, or that nothing has changed since the last one.
     pub(super) async fn answer(
         &self,

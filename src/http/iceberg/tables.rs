@@ -68,6 +68,7 @@ pub(crate) async fn create_table(
     Keyed { key, body }: Keyed<CreateTableRequest>,
 ) -> Result<Response, Failure> {
     let request = body.parse(namespace)?;
+    delegated.could_be(&here).await?;
     let name = request.name.clone();
     let work = async move |catalog: Catalog| catalog.create_table(request).await;
     let loaded = once_table(&here.catalog, key, name.clone(), work).await?;
@@ -201,6 +202,7 @@ pub(crate) async fn register_table(
     Keyed { key, body }: Keyed<RegisterTableRequest>,
 ) -> Result<Response, Failure> {
     let request = body.parse(namespace)?;
+    delegated.could_be(&here).await?;
     let name = request.name.clone();
     let work = async move |catalog: Catalog| catalog.register_table(request).await;
     let loaded = once_table(&here.catalog, key, name.clone(), work).await?;

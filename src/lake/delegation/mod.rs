@@ -190,6 +190,14 @@ impl Delegate {
         }
     }
 
+    /// An error if keys are to be lent and cannot be.
+    pub(super) async fn could_lend(&self, nowhere: Location, now_ms: i64) -> Result<()> {
+        match (&self.s3, &self.way) {
+            (Some(s3), Way::Vended(sts)) => self.lend(s3, sts, (Access::Read, vec![nowhere]), now_ms).await.map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
     async fn lend(&self, s3: &S3, sts: &Sts, of: (Access, Vec<Location>), now_ms: i64) -> Result<Granted> {
         let (access, locations) = &of;
         let Some(policy) = policy::session_policy(*access, locations) else {
