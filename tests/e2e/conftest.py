@@ -25,6 +25,11 @@ BINARY = os.environ["E2E_BINARY"]
 LONG = os.environ.get("E2E_FORM") == "long"
 
 
+def run(*arguments, cwd, **options):
+    """What a command of floeberg's says."""
+    return subprocess.run([BINARY, *arguments], cwd=cwd, capture_output=True, text=True, timeout=60, **options)
+
+
 class Floeberg:
     """A floeberg over a directory, with or without a configured warehouse."""
 
@@ -95,14 +100,15 @@ url = "file://{0}/second"
 
 
 class Guarded(Floeberg):
-    """A floeberg that asks for tokens, with a secret for each right; two warehouses, behind a path."""
+    """A floeberg that asks for tokens, with a secret for each right; two warehouses unless told of others, behind a path."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, config=None, store=None):
         self.secrets = {}
-        (folder / "floeberg.toml").write_text(TOKENS.format(folder))
+        config = config or TOKENS.format(folder)
+        (folder / "floeberg.toml").write_text(config)
         # The first token is made while no server runs, the others by the server.
         self.secrets["admin"] = self.make_token(folder, "--admin")
-        super().__init__(folder, TOKENS.format(folder))
+        super().__init__(folder, config, store=store)
         for right in ("read", "write"):
             self.secrets[right] = self.make_token(folder, "--name", right, "--right", right)
         self.catalog_url = f"{self.url}/some/lake"

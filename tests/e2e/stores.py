@@ -1,7 +1,8 @@
 """Real stores of the tests, on loopback: SeaweedFS, MinIO, Azurite (Azure) and fake-gcs-server (Google).
 
 Each has `config(prefix)`, the block of floeberg's configuration; `client_settings()`, what an engine with keys of its own is
-told; `keys(prefix)` and `read(key)`, what is really there, asked of the store itself; and `stop()`.
+told; `wrong_keys()`, of which key of the configuration another value is wrong; `keys(prefix)` and `read(key)`, what is really
+there, asked of the store itself; and `stop()`.
 """
 
 import base64
@@ -14,7 +15,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from email.utils import formatdate
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import boto3
 import requests
@@ -86,6 +87,9 @@ class S3:
 
     def client_settings(self):
         return {"s3.access-key-id": KEY, "s3.secret-access-key": SECRET}
+
+    def wrong_keys(self):
+        return [("secret-access-key", SECRET, "not-the-secret"), ("access-key-id", KEY, "nobody")]
 
     def keys(self, prefix):
         pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
@@ -218,6 +222,9 @@ class Azurite:
             "adls.dfs-storage-authority": self.authority, "adls.dfs-storage-scheme": "http",
         }
 
+    def wrong_keys(self):
+        return [("account-key", self.key, base64.b64encode(b"not the key").decode())]
+
     def keys(self, prefix):
         answer = self.ask("GET", "", restype="container", comp="list", prefix=prefix)
         assert answer.status_code == 200, answer.text
@@ -276,6 +283,10 @@ class FakeGcs:
             "gcs.oauth2.token-expires-at": in_a_day,
         }
 
+    def wrong_keys(self):
+        # It asks for none.
+        return []
+
     def keys(self, prefix):
         answer = requests.get(f"{self.json}/{self.bucket}/o", params={"prefix": prefix}, timeout=30)
         assert answer.status_code == 200, answer.text
@@ -295,23 +306,53 @@ class FakeGcs:
 
 
 class XmlInterface(Relay):
-    """Google's XML interface over the emulator's JSON one: puts, honouring create-only, and deletes; the rest goes on as it is."""
+    """Google's XML interface over the emulator's JSON one: puts, whole (honouring create-only) and in parts, and deletes."""
+
+    def __init__(self, upstream):
+        self.uploads = {}
+        super().__init__(upstream)
 
     def answer(self, request):
-        bucket, _, key = unquote(urlsplit(request.target).path).lstrip("/").partition("/")
-        whole = key and not urlsplit(request.target).query
+        url = urlsplit(request.target)
+        bucket, _, key = unquote(url.path).lstrip("/").partition("/")
+        query = dict(parse_qsl(url.query, keep_blank_values=True))
         request.headers = [(name, value) for name, value in request.headers if name.lower() not in ("host", "authorization")]
         request.headers.append(("Host", self.upstream))
-        name = quote(key, safe="")
-        if whole and request.method == "PUT":
-            only = request.header("x-goog-if-generation-match")
-            condition = "" if only is None else f"&ifGenerationMatch={only}"
-            request.method, request.target = "POST", f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={name}{condition}"
-            answer = self.forward(request)
-            if answer.status != 200:
-                return answer
-            made = json.loads(answer.body)
-            return Message([("ETag", f'"{made["etag"]}"'), ("x-goog-generation", made["generation"])], b"", status=200)
-        if whole and request.method == "DELETE":
-            request.target = f"/storage/v1/b/{bucket}/o/{name}"
+        if "uploads" in query or "uploadId" in query:
+            return self.in_parts(request, bucket, key, query)
+        if key and request.method == "PUT":
+            return self.put(request, bucket, key)
+        if key and request.method == "DELETE":
+            request.target = f"/storage/v1/b/{bucket}/o/{quote(key, safe='')}"
+        # The rest it understands as it is.
         return self.forward(request)
+
+    def put(self, request, bucket, key):
+        only = request.header("x-goog-if-generation-match")
+        condition = "" if only is None else f"&ifGenerationMatch={only}"
+        request.method = "POST"
+        request.target = f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={quote(key, safe='')}{condition}"
+        answer = self.forward(request)
+        if answer.status != 200:
+            return answer
+        made = json.loads(answer.body)
+        return Message([("ETag", f'"{made["etag"]}"'), ("x-goog-generation", made["generation"])], b"", status=200)
+
+    def in_parts(self, request, bucket, key, query):
+        if request.method == "POST" and "uploads" in query:
+            upload = f"upload-{len(self.uploads)}"
+            self.uploads[upload] = {}
+            said = f"<InitiateMultipartUploadResult><UploadId>{upload}</UploadId></InitiateMultipartUploadResult>"
+            return Message([], said.encode(), status=200)
+        parts = self.uploads[query["uploadId"]]
+        if request.method == "PUT":
+            parts[int(query["partNumber"])] = request.body
+            return Message([("ETag", f'"{query["partNumber"]}"')], b"", status=200)
+        if request.method == "DELETE":
+            parts.clear()
+            return Message([], b"", status=204)
+        request.body = b"".join(part for _, part in sorted(parts.items()))
+        answer = self.put(request, bucket, key)
+        etag = answer.header("etag")
+        answer.body = f"<CompleteMultipartUploadResult><ETag>{etag}</ETag></CompleteMultipartUploadResult>".encode()
+        return answer
