@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import boto3
 import requests
 from botocore.config import Config
+from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from processes import Process, answers, free_ports
 from relay import Message, Relay
@@ -61,6 +62,8 @@ class S3:
     """What SeaweedFS and MinIO have in common: a bucket `plain`, one pair of keys, and keys lent by an STS."""
 
     bucket = "plain"
+    # Whether a bucket that is missing is made by the first put.
+    makes_buckets = False
     role = None
 
     def client(self, keys=None):
@@ -108,6 +111,7 @@ class S3:
 class SeaweedFS(S3):
     """A SeaweedFS that lends keys of one role."""
 
+    makes_buckets = True
     role = "arn:aws:iam::000000000000:role/vend"
 
     def __init__(self, folder):
@@ -179,6 +183,7 @@ class Azurite:
     """An emulator of Azure's blob store, with one account and one container."""
 
     account, container = "harness", "plain"
+    makes_buckets = False
     key = base64.b64encode(SECRET.encode()).decode()
 
     def __init__(self, folder):
@@ -217,7 +222,7 @@ class Azurite:
 
     def client_settings(self):
         return {
-            "adls.account-name": self.account, "adls.account-key": self.key,
+            "py-io-impl": "stores.AzureFileIO", "adls.account-name": self.account, "adls.account-key": self.key,
             "adls.blob-storage-authority": self.authority, "adls.blob-storage-scheme": "http",
             "adls.dfs-storage-authority": self.authority, "adls.dfs-storage-scheme": "http",
         }
@@ -243,10 +248,21 @@ class Azurite:
         self.process.stop()
 
 
+class AzureFileIO(PyArrowFileIO):
+    """PyIceberg's, which hands Arrow the whole of `container@account.dfs.core.windows.net` where it wants the container."""
+
+    @staticmethod
+    def parse_location(location, properties={}):
+        scheme, netloc, path = PyArrowFileIO.parse_location(location, properties)
+        container = netloc.split("@")[0]
+        return scheme, container, container + path.removeprefix(netloc)
+
+
 class FakeGcs:
     """An emulator of Google's store, and before it a proxy for the interface that it has only in part."""
 
     bucket = "plain"
+    makes_buckets = False
 
     def __init__(self, folder):
         folder = Path(folder)

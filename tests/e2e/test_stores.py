@@ -1,7 +1,8 @@
 """One suite of what a catalog does in a store, over every kind of store; what is there in the end is asked of the store itself."""
 
-import gzip
+import base64
 import json
+import random
 import shutil
 import time
 
@@ -31,7 +32,8 @@ def store(request, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def server(store, tmp_path_factory):
-    server = Floeberg(tmp_path_factory.mktemp("over"), config=store.config("wh"), store=store)
+    config = store.config("wh") + '[ingest]\nbody = "64MiB"\n'
+    server = Floeberg(tmp_path_factory.mktemp("over"), config=config, store=store)
     yield server
     assert server.stop() == 0, "a stop is clean"
 
@@ -108,22 +110,15 @@ def test_pushed_rows_are_objects_of_the_store(server, store, namespace):
 
 
 def test_an_object_too_large_for_one_put_goes_up_in_parts(server, store, namespace):
-    table = server.pyiceberg().create_table(
-        f"{namespace}.large", schema=pa.schema([("id", pa.int64()), ("text", pa.string())]),
-        properties={"write.parquet.compression-codec": "uncompressed"},
-    )
-    # Texts that differ at the end: small on the way, large in the file.
-    rows = "".join(f'{{"id":{i},"text":"{"x" * 1_000_000}{i}"}}\n' for i in range(40))
-    headers = {**NDJSON, "content-encoding": "gzip"}
-    answer = requests.post(
-        f"{server.url}/ingest/v1/{namespace}/large", data=gzip.compress(rows.encode(), 1), headers=headers, timeout=120
-    )
-    assert answer.status_code == 200, answer.text[:2000]
-    files = table.refresh().inspect.files().to_pylist()
+    # Nothing makes these small.
+    dice = random.Random(5)
+    texts = [base64.b64encode(dice.randbytes(900_000)).decode() for _ in range(42)]
+    push(server, f"{namespace}/large", [{"id": id, "text": text} for id, text in enumerate(texts)])
+    files = server.pyiceberg().load_table(f"{namespace}.large").inspect.files().to_pylist()
     assert len(files) == 1 and files[0]["file_size_in_bytes"] > 32 << 20, files
     data = store.read(store.key_of(files[0]["file_path"]))
-    assert len(data) == files[0]["file_size_in_bytes"] and data[:4] == data[-4:] == b"PAR1"
-    assert pq.read_table(pa.BufferReader(data))["text"].to_pylist() == ["x" * 1_000_000 + str(i) for i in range(40)]
+    assert len(data) == files[0]["file_size_in_bytes"]
+    assert pq.read_table(pa.BufferReader(data))["text"].to_pylist() == texts
 
 
 def test_check_says_what_is_wrong_with_a_store(store, tmp_path):
@@ -139,9 +134,10 @@ def test_check_says_what_is_wrong_with_a_store(store, tmp_path):
     assert store.keys("checked") == [], "a check leaves nothing behind"
     if isinstance(store, Directory):
         return
-    missing = check(config.replace("://plain", "://no-such-bucket"))
-    assert missing.returncode == 1 and "FAILED  warehouse lake" in missing.stdout, missing.stdout
-    assert 'there is no bucket "no-such-bucket' in missing.stdout and "create it" in missing.stdout, missing.stdout
+    if not store.makes_buckets:
+        missing = check(config.replace("://plain", "://no-such-bucket"))
+        assert missing.returncode == 1 and "FAILED  warehouse lake" in missing.stdout, missing.stdout
+        assert 'there is no bucket "no-such-bucket' in missing.stdout and "create it" in missing.stdout, missing.stdout
     down = check(config.replace(store.endpoint, f"http://127.0.0.1:{free_ports(1)[0]}"))
     assert down.returncode == 1 and "FAILED  warehouse lake" in down.stdout and "answer" in down.stdout, down.stdout
     for key, value, wrong in store.wrong_keys():
