@@ -349,6 +349,9 @@ class XmlInterface(Relay):
         request.method = "POST"
         request.target = f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={quote(key, safe='')}{condition}"
         answer = self.forward(request)
+        if answer.status == 404:
+            # Google names what is missing: of a put it can only be the bucket.
+            answer.body = b"<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist.</Message></Error>"
         if answer.status != 200:
             return answer
         made = json.loads(answer.body)

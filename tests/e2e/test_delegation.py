@@ -440,6 +440,7 @@ def test_nothing_beyond_the_table_is_signed(server, namespace):
     for body in [
         None, "", "x", "<Delete/>", deletes(theirs).decode(), deletes(inside, theirs).decode(), deletes(inside, f"{folder}/../orders2/data/x").decode(),
         f"<Delete><Object><Key>{inside}</Key><Key>{theirs}</Key></Object></Delete>", f"<Delete><Object><Key>{inside}</Key></Object></Delete><Delete/>",
+        deletes(inside).decode() + deletes(theirs).decode(), deletes(inside).decode().replace("Delete>", "Other>"),
         f"<Delete><Object><Key>{folder}/<![CDATA[../orders2/data/x]]></Key></Object></Delete>",
         f"<Delete><Object><Key>{folder}/&#46;&#46;/orders2/data/x</Key></Object></Delete>",
         f'<!DOCTYPE Delete [<!ENTITY o "{theirs}">]><Delete><Object><Key>&o;</Key></Object></Delete>',
@@ -448,25 +449,60 @@ def test_nothing_beyond_the_table_is_signed(server, namespace):
     assert server.store.read(theirs) == b"theirs"
 
 
+def send_as_signed(method, uri, signed, body=b"", **more):
+    """A request with the headers of a signature, whatever it was for, and with others."""
+    headers = {**{name: values[0] for name, values in signed["headers"].items()}, **more}
+    return requests.request(method, uri, headers=headers, data=body, timeout=60)
+
+
+def two_tables_with_an_object(server, namespace):
+    tables = [Table(server, namespace, name, "signed", asked="remote-signing") for name in ("orders", "orders2")]
+    for one in tables:
+        server.store.client().put_object(Bucket=one.bucket, Key=f"{one.folder}/data/x", Body=b"kept")
+    return tables
+
+
 def test_a_signature_holds_for_what_it_was_asked_for_alone(server, namespace):
-    table, other = (Table(server, namespace, name, "signed", asked="remote-signing") for name in ("orders", "orders2"))
-    keys = [f"{one.folder}/data/x" for one in (table, other)]
-    for key in keys:
-        server.store.client().put_object(Bucket=table.bucket, Key=key, Body=b"kept")
-    send = lambda method, uri, signed, body=b"", **more: requests.request(
-        method, uri, headers={**{name: values[0] for name, values in signed["headers"].items()}, **more}, data=body, timeout=60
-    )
-    # Whoever says that the body is not signed has it signed all the same where what is done stands in it.
-    uri, shown, sent = f"{server.store.endpoint}/{table.bucket}?delete", deletes(f"{table.folder}/no"), deletes(keys[1])
-    signed = server.sign(table, "POST", uri, {"x-amz-content-sha256": "UNSIGNED-PAYLOAD"}, shown.decode())
-    assert send("POST", uri, signed, sent, **md5_of(sent)).status_code in (400, 403)
+    table, other = two_tables_with_an_object(server, namespace)
     signed = server.sign(table, "PUT", table.uri("/data/y"), {"x-amz-content-sha256": "UNSIGNED-PAYLOAD"})
-    copied = send("PUT", table.uri("/data/y"), signed, **{"x-amz-copy-source": f"{table.bucket}/{keys[1]}"})
-    assert copied.status_code == 403, copied.text
-    assert send("PUT", other.uri("/data/x"), signed, b"broken").status_code == 403
-    assert send("DELETE", table.uri("/data/y"), signed).status_code == 403
-    assert [server.store.read(key) for key in keys] == [b"kept"] * 2
-    assert f"{table.folder}/data/y" not in server.store.keys(table.folder)
+    assert send_as_signed("PUT", other.uri("/data/x"), signed, b"broken").status_code == 403
+    assert send_as_signed("DELETE", table.uri("/data/y"), signed).status_code == 403
+    signed = server.sign(table, "GET", table.uri("/data/x"))
+    assert send_as_signed("GET", table.uri("/data/x"), signed).content == b"kept"
+    assert send_as_signed("GET", other.uri("/data/x"), signed).status_code == 403
+    listing = f"{server.store.endpoint}/{table.bucket}?list-type=2&prefix="
+    signed = server.sign(table, "GET", f"{listing}{quote(table.folder, safe='')}%2F")
+    assert send_as_signed("GET", f"{listing}{quote(other.folder, safe='')}%2F", signed).status_code == 403
+    assert [server.store.read(f"{one.folder}/data/x") for one in (table, other)] == [b"kept"] * 2
+
+
+def test_a_signature_for_a_put_copies_nothing(server, namespace):
+    table, other = two_tables_with_an_object(server, namespace)
+    start = server.send(table, "POST", table.uri("/data/parts?uploads"))
+    upload = start.text.split("<UploadId>")[1].split("<")[0]
+    for rest in ("/data/y", f"/data/parts?partNumber=1&uploadId={upload}"):
+        signed = server.sign(table, "PUT", table.uri(rest), {"x-amz-content-sha256": "UNSIGNED-PAYLOAD"})
+        copied = send_as_signed("PUT", table.uri(rest), signed, **{"x-amz-copy-source": f"{table.bucket}/{other.folder}/data/x"})
+        assert "CopyObjectResult" not in copied.text and "CopyPartResult" not in copied.text, copied.text
+    assert b"kept" not in server.send(table, "GET", table.uri("/data/y")).content
+
+
+def test_a_signature_for_deleting_several_objects_deletes_those_and_no_others(server, namespace):
+    table, other = two_tables_with_an_object(server, namespace)
+    uri = f"{server.store.endpoint}/{table.bucket}?delete"
+    shown, sent = deletes(f"{table.folder}/data/y"), deletes(f"{other.folder}/data/x")
+    for said in ("UNSIGNED-PAYLOAD", hashlib.sha256(sent).hexdigest()):
+        for declared in (sent, shown):
+            # Whoever says that the body is not signed, or is another, has the one that is shown signed all the same.
+            body = {"method": "POST", "uri": uri, "region": "us-east-1", "headers": {"x-amz-content-sha256": [said]}, "body": shown.decode()}
+            signed = requests.post(
+                f"{server.catalog_url}/v1/signed/{table.path}/sign", json=body, timeout=60,
+                headers={"Authorization": f"Bearer {server.secrets['write']}"},
+            )
+            # A catalog may refuse what its store would not hold a client to.
+            if signed.status_code == 200:
+                answer = send_as_signed("POST", uri, signed.json(), sent, **md5_of(declared))
+                assert server.store.keys(f"{other.folder}/data/") == [f"{other.folder}/data/x"], answer.text
 
 
 def test_a_reader_gets_no_signature_for_a_change(server, namespace):
