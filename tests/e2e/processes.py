@@ -53,6 +53,10 @@ class Process:
             self.child.wait()
             raise
 
+    def kill(self):
+        """The end of a server of which nothing is kept: some wait ten seconds for their clients."""
+        return self.stop(signal.SIGKILL)
+
 
 def answers(url, accepted=(200,)):
     try:

@@ -105,7 +105,7 @@ class S3:
         return urlsplit(location).path.lstrip("/")
 
     def stop(self):
-        self.process.stop()
+        self.process.kill()
 
 
 class SeaweedFS(S3):
@@ -245,7 +245,7 @@ class Azurite:
         return urlsplit(location).path.lstrip("/")
 
     def stop(self):
-        self.process.stop()
+        self.process.kill()
 
 
 class AzureFileIO(PyArrowFileIO):
@@ -318,7 +318,7 @@ class FakeGcs:
 
     def stop(self):
         self.proxy.down()
-        self.process.stop()
+        self.process.kill()
 
 
 class XmlInterface(Relay):
