@@ -6,7 +6,9 @@ own that a test sees is searched for the store's secret.
 
 import base64
 import hashlib
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -14,6 +16,7 @@ import pytest
 import requests
 from botocore.exceptions import ClientError
 from pyiceberg.catalog import load_catalog
+from pyiceberg.utils.concurrent import ExecutorFactory
 
 from conftest import Floeberg, duckdb_with_extensions, run
 from delegating import WAYS, Delegating, Table, says_the_secret
@@ -32,6 +35,16 @@ def server(request, tmp_path_factory):
     server = Delegating(tmp_path_factory.mktemp(f"delegating_{request.param}"), store)
     yield server
     assert server.stop() == 0, "a stop is clean"
+
+
+@pytest.fixture
+def one_at_a_time(monkeypatch):
+    """PyIceberg's threads share one file system, and each that first uses it takes the signer out and puts its own in: what
+    another sends meanwhile is not signed, and what it sends after is signed for the wrong table."""
+    with ThreadPoolExecutor(1) as alone:
+        monkeypatch.setattr(ExecutorFactory, "_instance", alone)
+        monkeypatch.setattr(ExecutorFactory, "_instance_pid", os.getpid())
+        yield
 
 
 @pytest.fixture
@@ -99,7 +112,7 @@ def test_pyiceberg_lives_with_lent_keys(server, namespace):
     pyiceberg_lives(server.pyiceberg(), namespace, server.store)
 
 
-def test_pyiceberg_lives_with_signatures(server, namespace):
+def test_pyiceberg_lives_with_signatures(server, namespace, one_at_a_time):
     pyiceberg_lives(server.pyiceberg("signed", **SIGNED), namespace, server.store)
 
 
@@ -124,7 +137,7 @@ def test_readers_read_and_no_more(server, namespace):
 
 
 @pytest.mark.parametrize("way", ["lent", "signed"])
-def test_a_catalog_that_asks_nobody_and_is_told_little(server, tmp_path, way):
+def test_a_catalog_that_asks_nobody_and_is_told_little(server, tmp_path, one_at_a_time, way):
     """`delegation` is left to the server, which lends where the configuration says of what, and signs elsewhere."""
     more = server.store.lends() if way == "lent" else ""
     lake = Floeberg(tmp_path, config=server.store.config(f"{way}_to_all", more=more), store=server.store)
