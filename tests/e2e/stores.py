@@ -45,6 +45,9 @@ class Directory:
     def client_settings(self):
         return {}
 
+    def wrong_keys(self):
+        return []
+
     def keys(self, prefix):
         return sorted(str(path.relative_to(self.folder)) for path in (self.folder / prefix).rglob("*") if path.is_file())
 

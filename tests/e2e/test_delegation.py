@@ -19,7 +19,8 @@ from pyiceberg.catalog import load_catalog
 from pyiceberg.utils.concurrent import ExecutorFactory
 
 from conftest import Floeberg, duckdb_with_extensions, run
-from delegating import WAYS, Delegating, Table, says_the_secret
+from delegating import SCHEMA, WAYS, Delegating, Table, says_the_secret
+from processes import free_ports
 from stores import KEY, SECRET
 
 # What a client of PyIceberg's says to have its requests signed.
@@ -279,6 +280,42 @@ def test_a_staged_table_and_one_that_is_registered_get_keys_too(server, namespac
     client = server.store.client(registered["config"])
     client.put_object(Bucket=made.bucket, Key=f"{made.folder}/data/x", Body=b"mine")
     server.ask("GET", f"namespaces/{namespace}/tables/none/credentials", "lent", wanted=404)
+
+
+def test_where_no_keys_can_be_lent_it_is_told_before_anything_is_made(server, tmp_path):
+    nowhere = f"http://127.0.0.1:{free_ports(1)[0]}"
+    config = server.store.config("lends_nothing", more=server.store.lends().replace(server.store.endpoint, nowhere))
+    lake = Floeberg(tmp_path, config=config, store=server.store)
+    asked = {"X-Iceberg-Access-Delegation": "vended-credentials"}
+    requests.post(f"{lake.url}/v1/namespaces", json={"namespace": ["ns"]}, timeout=60)
+    tables = f"{lake.url}/v1/namespaces/ns/tables"
+    made = requests.post(tables, json={"name": "plain", "schema": SCHEMA}, timeout=60)
+    assert made.status_code == 200, "who asks for no keys needs none"
+    location = made.json()["metadata-location"]
+    requests.delete(f"{tables}/plain", timeout=60)
+    for url, body in [
+        (tables, {"name": "t", "schema": SCHEMA}), (tables, {"name": "t", "schema": SCHEMA, "stage-create": True}),
+        (f"{lake.url}/v1/namespaces/ns/register", {"name": "t", "metadata-location": location}),
+    ]:
+        answer = requests.post(url, json=body, headers=asked, timeout=60)
+        assert answer.status_code == 503 and nowhere in answer.json()["error"]["message"], answer.text
+        # Java sends a request again that is answered so: it must not find what it has made itself.
+        assert requests.head(f"{tables}/t", timeout=60).status_code == 404
+    assert lake.stop() == 0
+    said = run("check", cwd=lake.folder)
+    assert said.returncode == 1 and "FAILED" in said.stdout and nowhere in said.stdout, said.stdout
+
+
+def test_what_a_table_had_before_it_was_moved_stays_in_reach(server, namespace, one_at_a_time):
+    for warehouse, more in [("lent", {}), ("signed", SIGNED)]:
+        catalog = server.pyiceberg(warehouse, **more)
+        table = catalog.create_table(f"{namespace}.t", schema=rows(1).schema)
+        table.append(rows(3))
+        move = {"action": "set-location", "location": f"{table.location()}-moved"}
+        server.ask("POST", f"namespaces/{namespace}/tables/t", warehouse, json={"requirements": [], "updates": [move]})
+        table = server.pyiceberg(warehouse, **more).load_table(f"{namespace}.t")
+        table.append(rows(3, start=3))
+        assert ids(table) == list(range(6)), warehouse
 
 
 def test_signed_requests_do_what_a_table_needs(server, namespace):

@@ -71,6 +71,9 @@ def test_a_table_lives_and_leaves_nothing_behind(server, store, namespace):
         update.add_identity("part")
     parts = ["a", "b/c=d%25 é+x", None]
     table.append(pa.table({"id": pa.array(range(3), pa.int64()), "part": parts}))
+    asked = {"X-Iceberg-Access-Delegation": "vended-credentials,remote-signing"}
+    told = requests.get(f"{server.url}/v1/namespaces/{namespace}/tables/t%201é", headers=asked, timeout=60)
+    assert told.status_code == 200 and not [value for key, value, _ in store.wrong_keys() if "-id" not in key and value in told.text]
     answer = push(server, f"{namespace}/t%201é", [{"id": 3 + i, "part": part} for i, part in enumerate(parts)])
     assert answer["rows"]["written"] == 3
     table = catalog.load_table(f"{namespace}.t 1é")
