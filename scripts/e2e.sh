@@ -13,6 +13,8 @@ if ! cmp -s "$here/requirements.txt" "$venv/requirements.txt"; then
     cp "$here/requirements.txt" "$venv/requirements.txt"
 fi
 
+"$here/../../scripts/stores.sh" "$cache"
+
 # What Spark needs to be a client; Spark itself is among the Python packages.
 jars="$cache/jars"
 for artifact in iceberg-spark-runtime-3.5_2.12:1.11.0 iceberg-aws-bundle:1.11.0; do

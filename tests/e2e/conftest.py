@@ -1,82 +1,33 @@
 """What the real-client tests share: servers on loopback, and clients of them.
 
-`lake` is a floeberg over a local directory and, again, over a bucket of a real SeaweedFS: one suite, both stores.
+`lake` is a floeberg over a local directory and, again, over a bucket of a real SeaweedFS (in the long form of a MinIO too):
+one suite, every store.
 `every_door` gives it to a test in two ways more: by a token, and as an OAuth client.
 Every process is started on a free port and stopped by its id.
 """
 
-import atexit
 import os
 import signal
-import socket
 import subprocess
-import time
 from pathlib import Path
 
-import boto3
 import duckdb
 import duckdb_extension_avro
 import duckdb_extension_httpfs
 import duckdb_extension_iceberg
 import pytest
-import requests
 from pyiceberg.catalog import load_catalog
+
+from processes import Process, answers, free_ports
+from stores import CACHE, KEY, SECRET, MinIO, SeaweedFS
 
 BINARY = os.environ["E2E_BINARY"]
 LONG = os.environ.get("E2E_FORM") == "long"
-CACHE = Path(os.environ["E2E_CACHE"]).resolve()
-KEY, SECRET = "harness", "harness-secret"
 
 
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-class Process:
-    """A child process with its output in a file, stopped by its id."""
-
-    def __init__(self, arguments, log, env=None, cwd=None):
-        self.log = Path(log)
-        self.arguments = [str(argument) for argument in arguments]
-        with self.log.open("ab") as out:
-            self.child = subprocess.Popen(
-                self.arguments, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=env, cwd=cwd
-            )
-        # A test that fails half-way leaves nothing running.
-        atexit.register(lambda: self.child.poll() is None and self.child.kill())
-
-    def wait_for(self, what, ready, seconds=30):
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if ready():
-                return
-            if self.child.poll() is not None:
-                break
-            time.sleep(0.02)
-        raise AssertionError(f"{what} did not come up:\n{self.log.read_text(errors='replace')[-4000:]}")
-
-    def stop(self, how=signal.SIGTERM, seconds=40):
-        if self.child.poll() is None:
-            self.child.send_signal(how)
-        try:
-            return self.child.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.child.kill()
-            self.child.wait()
-            raise
-
-
-def answers(url, accepted=(200,)):
-    try:
-        return requests.get(url, timeout=2).status_code in accepted
-    except requests.RequestException:
-        return False
+def run(*arguments, cwd, **options):
+    """What a command of floeberg's says."""
+    return subprocess.run([BINARY, *arguments], cwd=cwd, capture_output=True, text=True, timeout=60, **options)
 
 
 class Floeberg:
@@ -117,8 +68,7 @@ class Floeberg:
 
     def client_settings(self):
         """What a client sets, by the names that Iceberg's clients share. For a bucket: its own keys, and nothing else."""
-        keys = {"s3.access-key-id": KEY, "s3.secret-access-key": SECRET} if self.store else {}
-        return {"uri": self.url, **keys}
+        return {"uri": self.url, **(self.store.client_settings() if self.store else {})}
 
     def pyiceberg(self):
         return load_catalog("floeberg", type="rest", **self.client_settings())
@@ -150,14 +100,15 @@ url = "file://{0}/second"
 
 
 class Guarded(Floeberg):
-    """A floeberg that asks for tokens, with a secret for each right; two warehouses, behind a path."""
+    """A floeberg that asks for tokens, with a secret for each right; two warehouses unless told of others, behind a path."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, config=None, store=None):
         self.secrets = {}
-        (folder / "floeberg.toml").write_text(TOKENS.format(folder))
+        config = config or TOKENS.format(folder)
+        (folder / "floeberg.toml").write_text(config)
         # The first token is made while no server runs, the others by the server.
         self.secrets["admin"] = self.make_token(folder, "--admin")
-        super().__init__(folder, TOKENS.format(folder))
+        super().__init__(folder, config, store=store)
         for right in ("read", "write"):
             self.secrets[right] = self.make_token(folder, "--name", right, "--right", right)
         self.catalog_url = f"{self.url}/some/lake"
@@ -216,55 +167,18 @@ def extension_file(module):
     return next(folder.glob(f"*/{name}.duckdb_extension"))
 
 
-class SeaweedFS:
-    """A SeaweedFS with one bucket."""
-
-    def __init__(self, folder):
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        names = [
-            "s3.port", "s3.port.iceberg", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port",
-            "volume.port.grpc", "filer.port", "filer.port.grpc", "admin.port", "admin.port.grpc", "s3.port.lance",
-        ]
-        ports = dict(zip(names, free_ports(len(names))))
-        self.endpoint = f"http://127.0.0.1:{ports['s3.port']}"
-        weed = Path(os.sys.executable).parent / "weed"
-        command = [
-            weed, "-logtostderr=true", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-            "-master.telemetry=false", "-webdav=false", "-admin.ui=false", "-tableBucket=warehouse", "-bucket=plain",
-            *(f"-{name}={port}" for name, port in ports.items()),
-        ]
-        env = {**os.environ, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
-        self.process = Process(command, folder.with_suffix(".log"), env=env)
-        self.process.wait_for("SeaweedFS", self.ready, seconds=60)
-
-    def client(self):
-        return boto3.client(
-            "s3", endpoint_url=self.endpoint, aws_access_key_id=KEY, aws_secret_access_key=SECRET,
-            region_name="us-east-1",
-        )
-
-    def ready(self):
-        if not answers(self.endpoint, (200, 403)):
-            return False
-        try:
-            names = [bucket["Name"] for bucket in self.client().list_buckets()["Buckets"]]
-            return "plain" in names
-        except Exception:
-            return False
-
-    def config(self, prefix):
-        return (
-            f'[warehouses.lake]\nurl = "s3://plain/{prefix}"\nendpoint = "{self.endpoint}"\nregion = "us-east-1"\n'
-            f'path-style = true\naccess-key-id = "{KEY}"\nsecret-access-key = "{SECRET}"\n'
-        )
-
-
 @pytest.fixture(scope="session")
 def seaweedfs(tmp_path_factory):
     store = SeaweedFS(tmp_path_factory.mktemp("seaweedfs") / "data")
     yield store
-    store.process.stop()
+    store.stop()
+
+
+@pytest.fixture(scope="session")
+def minio(tmp_path_factory):
+    store = MinIO(tmp_path_factory.mktemp("minio") / "data")
+    yield store
+    store.stop()
 
 
 @pytest.fixture(scope="session")
@@ -282,18 +196,28 @@ def seaweed_lake(tmp_path_factory, seaweedfs):
 
 
 @pytest.fixture(scope="session")
+def minio_lake(tmp_path_factory, minio):
+    server = Floeberg(tmp_path_factory.mktemp("minio_lake"), config=minio.config("wh"), store=minio)
+    yield server
+    assert server.stop() == 0, "a stop is clean"
+
+
+@pytest.fixture(scope="session")
 def guarded(tmp_path_factory):
     server = Guarded(tmp_path_factory.mktemp("guarded"))
     yield server
     assert server.stop() == 0, "a stop is clean"
 
 
-@pytest.fixture(params=["local", "seaweedfs"])
+LAKES = {"local": "local_lake", "seaweedfs": "seaweed_lake", **({"minio": "minio_lake"} if LONG else {})}
+
+
+@pytest.fixture(params=LAKES)
 def lake(request):
     """A floeberg, over each store in turn; tests share it and use namespaces of their own."""
     if request.param in ("token", "credential"):
         return Entrance(request.getfixturevalue("guarded"), request.param)
-    return request.getfixturevalue({"local": "local_lake", "seaweedfs": "seaweed_lake"}[request.param])
+    return request.getfixturevalue(LAKES[request.param])
 
 
 @pytest.fixture(scope="session")
@@ -324,7 +248,7 @@ def trino(request, trino_server, lake):
     return Catalog(trino_server, request.node.callspec.params["lake"])
 
 
-every_door = pytest.mark.parametrize("lake", ["local", "seaweedfs", "token", "credential"], indirect=True)
+every_door = pytest.mark.parametrize("lake", [*LAKES, "token", "credential"], indirect=True)
 
 
 @pytest.fixture

@@ -13,11 +13,7 @@ import pyarrow as pa
 import pytest
 import requests
 
-from conftest import BINARY, Floeberg, Process, free_ports
-
-
-def run(*arguments, cwd, **options):
-    return subprocess.run([BINARY, *arguments], cwd=cwd, capture_output=True, text=True, timeout=60, **options)
+from conftest import BINARY, Floeberg, Process, free_ports, run
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from pyiceberg.catalog import load_catalog
 from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
-from conftest import CACHE, every_door
+from conftest import CACHE, LONG, every_door
+from delegating import Delegating
 from planning import Planner, path, plans_answered
 
 SETTINGS = {
@@ -42,8 +43,8 @@ def spark(tmp_path_factory):
     yield session
     session.stop()
     gateway.shutdown()
-    # The JVM ends with what it reads from.
-    gateway.proc.stdin.close()
+    # By itself it would wait ten seconds for its connections to S3; nothing of it is kept.
+    gateway.proc.kill()
     gateway.proc.wait(40)
 
 
@@ -53,7 +54,7 @@ class Catalog:
     def __init__(self, spark, name, settings):
         self.spark, self.name = spark, name
         own = {"type": "rest", "rest.auth.type": "oauth2" if {"token", "credential"} & settings.keys() else "none"}
-        if "s3.access-key-id" in settings:
+        if {"s3.access-key-id", "header.X-Iceberg-Access-Delegation"} & settings.keys():
             own["io-impl"] = "org.apache.iceberg.aws.s3.S3FileIO"
         spark.conf.set(f"spark.sql.catalog.{name}", "org.apache.iceberg.spark.SparkCatalog")
         for key, value in {**settings, **own}.items():
@@ -308,6 +309,36 @@ def test_planning_by_the_server_for_spark(ice, lake, spark, namespace, version):
     assert ice.sql(f"SELECT id, label FROM {table} WHERE id IN (12, 13, 14, 50, 500) ORDER BY id") == [(13, "n13"), (14, "merged"), (50, "served"), (500, "new")]
     where = f"SELECT id, _file, _pos, _spec_id, _partition FROM {table} ORDER BY id"
     assert served.sql(where) == ice.sql(where)
+
+
+@pytest.fixture(scope="module", params=["minio", "seaweedfs"] if LONG else ["minio"])
+def delegating(request, tmp_path_factory):
+    server = Delegating(tmp_path_factory.mktemp("delegating"), request.getfixturevalue(request.param))
+    yield server
+    assert server.stop() == 0, "a stop is clean"
+
+
+@pytest.mark.parametrize("way, asked", [("lent", "vended-credentials"), ("signed", "remote-signing")])
+def test_spark_lives_without_keys_of_its_own(spark, delegating, request, way, asked):
+    name = f"none_{request.node.callspec.id}".replace("-", "_")
+    # A namespace must not be called as its catalog is: Spark would take one for the other.
+    ns = f"in_{name}"
+    settings = {**delegating.client_settings(way), "header.X-Iceberg-Access-Delegation": asked}
+    sql = Catalog(spark, name, settings).sql
+    sql(f"CREATE NAMESPACE {ns}")
+    sql(f"CREATE TABLE {ns}.t (id BIGINT, part STRING) USING iceberg PARTITIONED BY (part)")
+    sql(f"INSERT INTO {ns}.t SELECT id, 'p' || id % 3 FROM range(10)")
+    sql(f"DELETE FROM {ns}.t WHERE id < 4")
+    sql(f"CREATE TABLE {ns}.copy USING iceberg AS SELECT * FROM {ns}.t WHERE id > 6")
+    assert sql(f"SELECT count(*), sum(id) FROM {ns}.t") == [(6, 39)] and sql(f"SELECT sum(id) FROM {ns}.copy") == [(24,)]
+    store, folder = delegating.store, f"delegation/{way}/{ns}/copy/"
+    assert store.keys(folder)
+    # What is expired Spark deletes itself.
+    later = "older_than => TIMESTAMP '2099-01-01 00:00:00', retain_last => 1"
+    assert sum(sql(f"CALL {name}.system.expire_snapshots(table => '{ns}.t', {later})")[0]) > 0
+    assert sql(f"SELECT count(*) FROM {ns}.t") == [(6,)]
+    sql(f"DROP TABLE {ns}.copy PURGE")
+    assert store.keys(folder) == []
 
 
 @pytest.mark.parametrize("lake", ["token", "credential"], indirect=True)
