@@ -8,6 +8,7 @@ use super::Catalog;
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::lake::Company;
+use crate::lake::delegation::Asked;
 
 /// The report of `floeberg check` and `GET /manage/v1/check`.
 #[derive(Debug, Clone, Serialize, serde::Deserialize, utoipa::ToSchema)]
@@ -82,7 +83,8 @@ impl Catalog {
         self.warehouse.remove_empty_folders(&folder).await?;
         tried?;
         deleted?;
-        self.warehouse.could_lend(self.clock.now_ms()).await.map_err(|error| error.context("lend keys"))?;
+        let all = Asked { vended: true, signed: true };
+        self.could_grant(all).await.map_err(|error| error.context("lend keys"))?;
         let (root, delegation) = (self.warehouse.root(), self.warehouse.explain_delegation());
         Ok(format!("{root} can be written, read, listed and deleted; {delegation}"))
     }

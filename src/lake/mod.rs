@@ -114,9 +114,9 @@ impl Warehouse {
     }
 
     /// An error if clients that ask are to be lent keys and cannot be. Tried with keys that reach nothing.
-    pub async fn could_lend(&self, now_ms: i64) -> Result<()> {
+    pub async fn could_lend(&self, asked: Asked, now_ms: i64) -> Result<()> {
         let nowhere = Location::parse(&format!("{}.floeberg-probe", self.inner.root.key()))?;
-        self.inner.delegate.could_lend(nowhere, now_ms).await
+        self.inner.delegate.could_lend(asked, nowhere, now_ms).await
     }
 
     /// The headers that sign a client's request to the store.

@@ -207,17 +207,23 @@ fn store_error(done: &str, location: &Location, error: object_store::Error) -> E
                 "listed" => "list",
                 _ => "read",
             };
-            let why =
-                if says(&["SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthenticationFailed", "InvalidTokenId"]) {
-                    "the store does not know the warehouse's keys: check them".to_owned()
-                } else {
-                    format!("the warehouse's keys may not {may} there: allow them to")
-                };
+            let why = if says(&[
+                "SignatureDoesNotMatch",
+                "InvalidAccessKeyId",
+                "AuthenticationFailed",
+                "AuthorizationFailure",
+                "InvalidTokenId",
+            ]) {
+                "the store does not know the warehouse's keys: check them".to_owned()
+            } else {
+                format!("the warehouse's keys may not {may} there: allow them to")
+            };
             (Kind::Unavailable, why)
         }
         _ => (Kind::Unavailable, "the store does not answer as it should: try again later".to_owned()),
     };
-    Error::new(kind, format!("{location} cannot be {done}: {why}")).because(error)
+    // The innermost cause stands in the texts of those around it already.
+    Error::new(kind, format!("{location} cannot be {done}: {why}")).because(error.to_string())
 }
 
 /// Whether a store says that it does not know a header or operation.

@@ -139,7 +139,8 @@ async fn the_warehouse_says_how() {
         assert_eq!(answer.json()["config"][told], key, "{delegation}");
         assert_eq!(answer.text.contains("OWN-SECRET"), delegation == "static", "{delegation}");
         assert!(!ask(&server, &[]).await.text.contains("OWN-"), "{delegation}: only for who asks");
-        assert!(bucket.assumed().is_empty());
+        // What is signed is signed with keys that reach no further than the table.
+        assert_eq!(bucket.assumed().is_empty(), !matches!(delegation, "auto" | "signed"), "{delegation}");
     }
     let server = Server::start().await;
     server.namespace(&["ns"]).await;
@@ -157,7 +158,10 @@ async fn requests_within_the_table_are_signed() {
     let signed = sign(&server, "GET", &inside).await.expect(200);
     let headers = &signed.json()["headers"];
     let authorization = headers["authorization"][0].as_str().expect("a signature");
-    assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=OWN-KEY/"), "{authorization}");
+    assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=LENT-1/"), "{authorization}");
+    assert_eq!(headers["x-amz-security-token"], json!(["T"]));
+    assert!(bucket.assumed().pop().expect("asked").contains("wh%2Fns%2Ft%2F%2A"));
+    bucket.asked();
     assert!(authorization.contains("x-amz-meta-a") && !signed.text.contains("OWN-SECRET"), "{}", signed.text);
     assert_eq!((&signed.json()["uri"], &headers["X-Amz-Meta-A"]), (&json!(inside), &json!(["b"])));
     assert_eq!(signed.headers["cache-control"], "private");

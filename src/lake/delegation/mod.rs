@@ -90,13 +90,13 @@ pub enum Granted {
     /// Nothing.
     Nothing,
     /// Keys.
-    Keys(Arc<Keys>),
+    Keys(Keys),
     /// Its requests will be signed.
     Signatures,
 }
 
 /// Keys for a table's objects.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keys {
     /// What the locations begin with that they are for.
     pub prefix: String,
@@ -120,7 +120,9 @@ struct Lent {
 enum Way {
     Nothing,
     Static,
-    Signed,
+    /// With keys that are lent for the table, where the store lends them: some stores look at less of a request than its
+    /// signature covers, so that it could be made to reach further with the warehouse's own.
+    Signed(Option<Sts>),
     Vended(Sts),
 }
 
@@ -128,9 +130,10 @@ enum Way {
 #[derive(Debug)]
 pub(super) struct Delegate {
     way: Way,
+    choice: Delegation,
     why: &'static str,
     s3: Option<S3>,
-    lent: Cache<(Access, Vec<Location>), Arc<Keys>>,
+    lent: Cache<(Access, Vec<Location>), Arc<Lent>>,
 }
 
 /// What is needed to speak for an S3 store.
@@ -156,7 +159,7 @@ impl Delegate {
         let s3 = own.map(|own| S3 { own, hosts: Hosts::of(endpoint, &region), region, config: config.clone() });
         let (way, why) = way(root, settings)?;
         let lent = Cache::builder().max_capacity(limits::LENT_KEYS_MAX).expire_after(UntilHalfOver).build();
-        Ok(Self { way, why, s3, lent })
+        Ok(Self { way, choice: settings.delegation, why, s3, lent })
     }
 
     /// In words, what clients are given and why.
@@ -164,7 +167,8 @@ impl Delegate {
         let given = match &self.way {
             Way::Nothing => "clients use keys of their own",
             Way::Static => "clients that ask are given the warehouse's own keys",
-            Way::Signed => "requests of clients that ask are signed",
+            Way::Signed(None) => "requests of clients that ask are signed",
+            Way::Signed(Some(_)) => "requests of clients that ask are signed with keys that are lent for their table",
             Way::Vended(_) => "clients that ask are lent keys",
         };
         format!("{given} ({})", self.why)
@@ -180,37 +184,42 @@ impl Delegate {
     ) -> Result<Granted> {
         let Some(s3) = &self.s3 else { return Ok(Granted::Nothing) };
         match &self.way {
-            Way::Vended(sts) if asked.vended => self.lend(s3, sts, (access, locations), now_ms).await,
-            Way::Static if asked.vended => {
-                let own = s3.own().await?;
-                Ok(Granted::Keys(Arc::new(s3.keys(&own, &locations))))
+            Way::Vended(sts) if asked.vended => {
+                let of = (access, locations);
+                let lent = self.lend(s3, sts, &of, now_ms).await?;
+                Ok(lent.map_or(Granted::Nothing, |lent| Granted::Keys(s3.keys(&lent, &of.1))))
             }
-            Way::Signed if asked.signed => Ok(Granted::Signatures),
+            Way::Static if asked.vended => Ok(Granted::Keys(s3.keys(&s3.own().await?, &locations))),
+            Way::Signed(None) if asked.signed => Ok(Granted::Signatures),
+            Way::Signed(Some(sts)) if asked.signed => match self.lend(s3, sts, &(access, locations), now_ms).await {
+                Ok(Some(_)) => Ok(Granted::Signatures),
+                Err(error) if self.choice != Delegation::Auto => Err(error),
+                // Nobody has said that this store lends keys.
+                Ok(None) | Err(_) => Ok(Granted::Nothing),
+            },
             _ => Ok(Granted::Nothing),
         }
     }
 
     /// An error if keys are to be lent and cannot be.
-    pub(super) async fn could_lend(&self, nowhere: Location, now_ms: i64) -> Result<()> {
-        match (&self.s3, &self.way) {
-            (Some(s3), Way::Vended(sts)) => self.lend(s3, sts, (Access::Read, vec![nowhere]), now_ms).await.map(|_| ()),
-            _ => Ok(()),
-        }
+    pub(super) async fn could_lend(&self, asked: Asked, nowhere: Location, now_ms: i64) -> Result<()> {
+        let granted = self.grant(asked, Access::Read, vec![nowhere], now_ms).await;
+        granted.map(|_| ())
     }
 
-    async fn lend(&self, s3: &S3, sts: &Sts, of: (Access, Vec<Location>), now_ms: i64) -> Result<Granted> {
-        let (access, locations) = &of;
+    /// Keys for these locations; `None` where no policy could say which they are.
+    async fn lend(&self, s3: &S3, sts: &Sts, of: &(Access, Vec<Location>), now_ms: i64) -> Result<Option<Arc<Lent>>> {
+        let (access, locations) = of;
         let Some(policy) = policy::session_policy(*access, locations) else {
             tracing::warn!(location = ?locations.first(), "no keys are lent for a location that holds * ? $ or quotes");
-            return Ok(Granted::Nothing);
+            return Ok(None);
         };
         let lent = async {
-            let signer = s3.signer(now_ms).await?;
-            let lent = sts.assume_role(&signer, &policy).await?;
-            Ok::<_, Error>(Arc::new(s3.keys(&lent, locations)))
+            let signer = s3.own().await?.signer(s3, now_ms);
+            Ok::<_, Error>(Arc::new(sts.assume_role(&signer, &policy).await?))
         };
-        let keys = self.lent.try_get_with(of.clone(), lent).await.map_err(|error: Arc<Error>| error.copy())?;
-        Ok(Granted::Keys(keys))
+        let lent = self.lent.try_get_with(of.clone(), lent).await;
+        lent.map(Some).map_err(|error: Arc<Error>| error.copy())
     }
 
     /// The headers that sign a client's request, if it stays within these locations and `access`.
@@ -221,10 +230,19 @@ impl Delegate {
         locations: &[Location],
         now_ms: i64,
     ) -> Result<IndexMap<String, Vec<String>>> {
-        let (Some(s3), Way::Signed) = (&self.s3, &self.way) else {
+        let (Some(s3), Way::Signed(sts)) = (&self.s3, &self.way) else {
             return Err(Error::new(Kind::Unsupported, "Requests are not signed in this warehouse"));
         };
         request::judge(request, &s3.hosts, access, locations)?;
+        let signer = match sts {
+            None => s3.own().await?.signer(s3, now_ms),
+            Some(sts) => match self.lend(s3, sts, &(access, locations.to_vec()), now_ms).await? {
+                Some(lent) => lent.signer(s3, now_ms),
+                None => {
+                    return Err(Error::new(Kind::Forbidden, "No policy can say where this table is: * ? $ and quotes"));
+                }
+            },
+        };
         let own =
             ["authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token", "content-length", "host"];
         let kept = |name: &str| !own.iter().any(|one| name.eq_ignore_ascii_case(one));
@@ -235,7 +253,6 @@ impl Delegate {
             Some(body) if !body.is_empty() => Body::Whole(body.as_bytes()),
             _ => Body::Said(request::header(request, "x-amz-content-sha256").unwrap_or("UNSIGNED-PAYLOAD").to_owned()),
         };
-        let signer = s3.signer(now_ms).await?;
         let signed = signature::sign(&signer, "s3", (&request.method, &request.uri), &sent, body)?;
         let mut headers: IndexMap<String, Vec<String>> = request
             .headers
@@ -262,13 +279,6 @@ impl S3 {
         })
     }
 
-    async fn signer(&self, now_ms: i64) -> Result<Signer> {
-        let own = self.own().await?;
-        let token = own.session_token.map(|token| token.reveal().to_owned());
-        let credentials = Credentials::new(own.access_key_id, own.secret_access_key.reveal(), token, None, "floeberg");
-        Ok(Signer { credentials, region: self.region.clone(), now_ms })
-    }
-
     fn keys(&self, lent: &Lent, locations: &[Location]) -> Keys {
         let mut config = self.config.clone();
         config.insert("s3.access-key-id".to_owned(), lent.access_key_id.clone());
@@ -289,14 +299,22 @@ impl S3 {
     }
 }
 
+impl Lent {
+    fn signer(&self, s3: &S3, now_ms: i64) -> Signer {
+        let token = self.session_token.as_ref().map(|token| token.reveal().to_owned());
+        let (id, secret) = (self.access_key_id.clone(), self.secret_access_key.reveal());
+        Signer { credentials: Credentials::new(id, secret, token, None, "floeberg"), region: s3.region.clone(), now_ms }
+    }
+}
+
 /// Lent keys are lent again until half of their life is over.
 struct UntilHalfOver;
 
-impl moka::Expiry<(Access, Vec<Location>), Arc<Keys>> for UntilHalfOver {
+impl moka::Expiry<(Access, Vec<Location>), Arc<Lent>> for UntilHalfOver {
     fn expire_after_create(
         &self,
         _: &(Access, Vec<Location>),
-        _: &Arc<Keys>,
+        _: &Arc<Lent>,
         _: std::time::Instant,
     ) -> Option<Duration> {
         Some(limits::LENT_KEYS / 2)
@@ -318,24 +336,29 @@ fn way(root: &Location, settings: &StoreSettings) -> Result<(Way, &'static str)>
             }
         };
     }
-    let vended = || {
+    let sts = || {
         let endpoint = settings.sts_endpoint.clone().or_else(|| settings.s3_endpoint().map(str::to_owned));
         let endpoint =
             endpoint.unwrap_or_else(|| format!("https://sts.{}.amazonaws.com", settings.region_or_default()));
-        Sts::new(endpoint, settings.sts_role_arn.as_deref()).map(Way::Vended)
+        Sts::new(endpoint, settings.sts_role_arn.as_deref())
     };
     let has_role = settings.sts_role_arn.is_some() || settings.sts_endpoint.is_some();
-    if has_role && !matches!(choice, Delegation::Auto | Delegation::Vended) {
+    if has_role && matches!(choice, Delegation::Static | Delegation::Nothing) {
         let word = choice.as_str();
         return Err(Error::illegal(format!(
             "sts-role-arn and sts-endpoint have no use with delegation = {word:?}: remove them"
         )));
     }
+    // AWS itself looks at all that a signature covers.
+    let signed = || {
+        let lends = has_role || settings.s3_endpoint().is_some();
+        Ok::<_, Error>(Way::Signed(if lends { Some(sts()?) } else { None }))
+    };
     Ok(match choice {
-        Delegation::Vended => (vended()?, "delegation = \"vended\""),
-        Delegation::Auto if has_role => (vended()?, "sts-role-arn or sts-endpoint is set"),
-        Delegation::Auto => (Way::Signed, "no sts-role-arn is set, so keys cannot be lent"),
-        Delegation::Signed => (Way::Signed, "delegation = \"signed\""),
+        Delegation::Vended => (Way::Vended(sts()?), "delegation = \"vended\""),
+        Delegation::Auto if has_role => (Way::Vended(sts()?), "sts-role-arn or sts-endpoint is set"),
+        Delegation::Auto => (signed()?, "no sts-role-arn is set, so keys cannot be lent to clients"),
+        Delegation::Signed => (signed()?, "delegation = \"signed\""),
         Delegation::Static => (Way::Static, "delegation = \"static\""),
         Delegation::Nothing => (Way::Nothing, "delegation = \"none\""),
     })

@@ -285,6 +285,12 @@ impl Within<'_> {
     fn deleted(&self, request: &SignRequest) -> Result<()> {
         let body = request.body.as_deref().filter(|body| !body.is_empty());
         let body = body.ok_or_else(|| refused("it deletes several objects and does not say which: send its body"))?;
+        // One plain document: what else a text could be, two readers could read differently.
+        let inner = body.trim().strip_prefix("<?xml version=\"1.0\" encoding=\"UTF-8\"?>").unwrap_or(body).trim();
+        let whole = inner.starts_with("<Delete") && inner.ends_with("</Delete>");
+        if !whole || inner.matches("<Delete").count() != 1 || inner.contains("<!") || inner.contains("<?") {
+            return Err(refused("its body is not one plain list of objects to delete"));
+        }
         let delete: Delete =
             quick_xml::de::from_str(body).map_err(|_| refused("its body is not a list of objects to delete"))?;
         if delete.objects.is_empty() {

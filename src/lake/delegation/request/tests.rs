@@ -159,7 +159,19 @@ fn copies_deletes_and_headers_are_looked_into() {
     forbidden(&delete(&(one("wh/orders/a") + &one("secret"))));
     forbidden(&delete("<Object><Key>wh/orders/a</Key><VersionId>v</VersionId></Object>"));
     forbidden(&delete("<Object><Key>wh/orders/a</Key><Key>secret</Key></Object>"));
-    forbidden(&asking("POST", "/lake?delete").body("no XML"));
+    let inside = one("wh/orders/a");
+    for body in [
+        "no XML".to_owned(),
+        format!("<Other>{inside}</Other>"),
+        format!("<Delete>{inside}</Delete><Delete>{inside}</Delete>"),
+        format!("<?xml version=\"1.0\" encoding=\"UTF-16\"?><Delete>{inside}</Delete>"),
+        format!("<!DOCTYPE x><Delete>{inside}</Delete>"),
+        format!("<Delete><!-- x -->{inside}</Delete>"),
+    ] {
+        forbidden(&asking("POST", "/lake?delete").body(&body));
+    }
+    let declared = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Delete>{inside}</Delete>\n");
+    allowed(&asking("POST", "/lake?delete").body(&declared));
     for (name, value) in [
         ("x-amz-acl", "public-read"),
         ("x-amz-grant-read", "uri=all"),
