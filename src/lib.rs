@@ -19,12 +19,13 @@
 //! ## What is always true
 //!
 //! * A pointer changes only in [`store::swap`] (the one writer behind it is in `store/writer.rs`, its SQL in `step.rs` and
-//!   `moves.rs`), called only from `catalog/`'s `append`, `commit`, `lifecycle` and `views`. Clients, ingest and
+//!   `moves.rs`), called only from `catalog/`'s `append`, `commit`, `lifecycle`, `rollback` and `views`. Clients, ingest and
 //!   maintenance all go through that door.
 //! * What answers a request with an `Idempotency-Key` is kept in the SQL transaction of its effect ([`catalog::once`]).
 //! * Every request is let in at one gate (`http/authenticate.rs`), before it is routed.
 //! * Objects are immutable: create-only puts under names that hold a fresh id. They are deleted only in [`maintenance`],
 //!   and only what the `gc_queue` names, whose rows enter in the transaction that makes a thing unreachable.
+//! * No client is given keys or a signature that reach past its table, or further than its token ([`lake::delegation`]).
 //! * What a pointer names is on the disk before the pointer: local files and their directories are fsynced by
 //!   `lake/local.rs`, and the swap is one fsynced SQL transaction.
 //! * An outcome that is not known is never called a failure, and nothing is deleted for it.

@@ -262,4 +262,4 @@ pub const STAGED_FOR: Duration = Duration::from_secs(86_400);
 pub const METADATA_FILES_LISTED: usize = 100_000;
 
 /// Locations of one table that clients are given the means to reach: a policy has 2 048 characters.
-pub const TABLE_LOCATIONS_MAX: usize = 8;
+pub const TABLE_LOCATIONS_MAX: usize = 4;

@@ -23,7 +23,8 @@ class Delegating(Guarded):
     """A floeberg with a warehouse for each way of delegation."""
 
     def __init__(self, folder, store):
-        warehouses = {**WAYS, "lent": store.lends()}
+        # What is signed is signed with lent keys too.
+        warehouses = {**WAYS, "signed": WAYS["signed"] + store.lends(), "lent": store.lends()}
         blocks = [store.config(f"delegation/{name}", name, more) for name, more in warehouses.items()]
         top = 'auth = "token"\nbase-path = "/some/lake"\ndefault-warehouse = "own"\n'
         super().__init__(folder, top + "".join(blocks), store)

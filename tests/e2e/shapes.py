@@ -311,6 +311,8 @@ def renamed(name, other):
 def bodies():
     """Of each schema of a body: its members, and one that is taken. Schemathesis leaves out what does not fit the members."""
     files = list(left_behind())
+    task = planned()
+    file = send("GET", "/v1/namespaces/ns/tables/planned").json()["metadata-location"]
     name = either(one_of("rows", "empty", "v"), FRESH)
     # Answers name tables too, with whatever stands in them: theirs is the document's.
     named = record({"namespace": LEVELS, "name": name})
@@ -348,10 +350,11 @@ def bodies():
             {"filter": FILTER, "select": some(NAME), "stats-fields": some(NAME)},
             {"filter": {"type": "eq", "term": "id", "value": 1}, "stats-fields": ["id"]},
         ),
-        "FetchScanTasksRequest": ({"plan-task": one_of(task := planned(), task[:-3], "gone")}, {"plan-task": task}),
+        "FetchScanTasksRequest": ({"plan-task": one_of(task, task[:-3], "gone")}, {"plan-task": task}),
         "ReportMetricsRequest": (
             {"report-type": one_of("scan-report", "commit-report", "odd")}, {"report-type": "scan-report"}
         ),
+        "WantedRollback": ({"metadata-location": one_of(file, "odd")}, {"metadata-location": file}),
         "WantedToken": (
             {"right": one_of("read", "write", "admin"), "expires": either(INSTANT, {"type": "null"})},
             {"name": "a", "right": "read"},
@@ -385,8 +388,8 @@ def before_load_schema(context, raw_schema):
                 content["example"] = example
         for parameter in operation.get("parameters", []):
             describe(parameter)
-    tasks = paths["/v1/namespaces/{namespace}/tables/{table}/tasks"]["post"]["parameters"]
-    for parameter in tasks:
+    of_planned = ("/v1/namespaces/{namespace}/tables/{table}/tasks", "/manage/v1/namespaces/{namespace}/tables/{table}/rollback")
+    for parameter in (parameter for path in of_planned for parameter in paths[path]["post"]["parameters"]):
         if parameter["name"] == "table":
             parameter |= {"schema": one_of("planned", *PATHS["table"]), "example": "planned"}
     # What others put something into cannot be dropped.

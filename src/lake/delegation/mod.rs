@@ -96,7 +96,7 @@ pub enum Granted {
 }
 
 /// Keys for a table's objects.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Keys {
     /// What the locations begin with that they are for.
     pub prefix: String,
@@ -104,6 +104,13 @@ pub struct Keys {
     pub config: IndexMap<String, String>,
     /// When they end.
     pub expires_ms: Option<i64>,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The keys themselves stay out of every log.
+        f.debug_struct("Keys").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
 }
 
 /// Keys that a store has lent.
