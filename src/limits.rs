@@ -252,8 +252,8 @@ pub const LENT_KEYS: Duration = Duration::from_secs(3_600);
 /// Tables whose lent keys are kept, reading and writing apart.
 pub const LENT_KEYS_MAX: u64 = 100_000;
 
-/// Staged tables whose locations are remembered.
-pub const STAGED_TABLES_MAX: u64 = 100_000;
+/// Bytes of the locations of staged tables that are remembered.
+pub const STAGED_TABLES_BYTES: u64 = 32 << 20;
 
 /// How long a table that is staged may take to come to be.
 pub const STAGED_FOR: Duration = Duration::from_secs(86_400);
@@ -263,3 +263,9 @@ pub const METADATA_FILES_LISTED: usize = 100_000;
 
 /// Locations of one table that clients are given the means to reach: a policy has 2 048 characters.
 pub const TABLE_LOCATIONS_MAX: usize = 4;
+
+/// Bytes of the URI, and of the headers, of a request that is signed.
+pub const SIGNED_HEADER_BYTES: usize = 16 << 10;
+
+/// Headers of a request that is signed.
+pub const SIGNED_HEADERS: usize = 100;

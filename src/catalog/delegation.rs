@@ -1,11 +1,28 @@
 //! Which locations a table's clients are given the means to reach.
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 
 use super::{Catalog, Loaded};
-use crate::error::Result;
+use crate::error::{Kind, Result, What};
 use crate::lake::delegation::{Access, Asked, Granted, SignRequest};
 use crate::names::TableName;
+
+/// A table that somebody has staged.
+#[derive(Debug)]
+pub(super) struct Staged {
+    uuid: String,
+    locations: Vec<String>,
+}
+
+impl Staged {
+    /// Bytes held, about.
+    pub(super) fn weight(&self) -> u32 {
+        let bytes: usize = self.locations.iter().map(|location| location.len() + 24).sum();
+        u32::try_from(bytes + 200).unwrap_or(u32::MAX)
+    }
+}
 
 impl Catalog {
     /// What a client that asks is given to reach a table's objects with.
@@ -50,15 +67,16 @@ impl Catalog {
     /// Remembers where a staged table will be: whoever stages it will ask for keys again before it is there.
     pub(super) fn remember_staged(&self, name: &TableName, loaded: &Loaded) {
         if !self.warehouse.is_local() {
-            self.staged.insert(name.clone(), loaded.locations().into());
+            let uuid = loaded.metadata.table_uuid.clone().unwrap_or_default();
+            self.staged.insert(name.clone(), Arc::new(Staged { uuid, locations: loaded.locations().to_vec() }));
         }
     }
 
     async fn locations_of(&self, name: &TableName) -> Result<Vec<String>> {
         match self.load_table(name).await {
             Ok(loaded) => self.own_locations(&loaded).await,
-            Err(error) if error.is_not_found() => match self.staged.get(name) {
-                Some(staged) => Ok(staged.to_vec()),
+            Err(error) if error.kind() == Kind::NotFound(What::Table) => match self.staged.get(name) {
+                Some(staged) => self.not_anothers(&staged.locations, &staged.uuid).await,
                 None => Err(error),
             },
             Err(error) => Err(error),
@@ -68,12 +86,19 @@ impl Catalog {
     /// A table's locations, but for those that have become another's since it moved away.
     async fn own_locations(&self, loaded: &Loaded) -> Result<Vec<String>> {
         let uuid = loaded.metadata.table_uuid.as_deref().unwrap_or_default();
+        // The first is where the table is, which no other may be.
+        let [first, others @ ..] = loaded.locations() else { return Ok(Vec::new()) };
+        let others = if others.is_empty() { Vec::new() } else { self.not_anothers(others, uuid).await? };
+        Ok([first.clone()].into_iter().chain(others).collect())
+    }
+
+    /// Those of these locations that belong to no live table but the one with this uuid. No table was ever the whole
+    /// warehouse.
+    async fn not_anothers(&self, locations: &[String], uuid: &str) -> Result<Vec<String>> {
         let mut own = Vec::new();
-        for (at, location) in loaded.locations().iter().enumerate() {
+        for location in locations {
             let Ok(place) = self.warehouse.check(location) else { continue };
-            // The first is where the table is, which no other may be; no table was ever the whole warehouse.
-            let is_root = place == *self.warehouse.root();
-            if at == 0 || !is_root && !self.store.belongs_to_another(&place.key(), uuid).await? {
+            if place != *self.warehouse.root() && !self.store.belongs_to_another(&place.key(), uuid).await? {
                 own.push(location.clone());
             }
         }

@@ -122,6 +122,7 @@ impl Catalog {
         match self.cleaned_up(verdict.await, || vec![file.location.to_string()]).await? {
             Verdict::Applied(_) => {
                 failpoint::passed("create.swapped");
+                self.staged.invalidate(name);
                 Ok(Ok(self.settled(file)))
             }
             Verdict::Refused(refusal) => {
@@ -163,7 +164,10 @@ impl Catalog {
                 None => Step::Insert(NewTable::new(Tabular::Table, register.name.clone(), pointer)),
             };
             match self.swap_one(step).await? {
-                Verdict::Applied(_) => return Ok(loaded),
+                Verdict::Applied(_) => {
+                    self.staged.invalidate(&register.name);
+                    return Ok(loaded);
+                }
                 Verdict::Refused(Refusal::Moved(_)) => {}
                 Verdict::Refused(Refusal::NameTaken { there: Tabular::Table, .. }) if register.overwrite => {}
                 Verdict::Refused(refusal) => return Err(refused(&refusal)),
@@ -264,7 +268,10 @@ impl Catalog {
             let _turn = self.sequencer.enter(vec![Arc::clone(&row.id)]).await;
             let row = self.find_of(kind, from).await?;
             match self.swap_one(Step::Rename { row, to: to.clone() }).await? {
-                Verdict::Applied(_) => return Ok(()),
+                Verdict::Applied(_) => {
+                    self.staged.invalidate(to);
+                    return Ok(());
+                }
                 Verdict::Refused(Refusal::Moved(_)) => {}
                 Verdict::Refused(refusal) => return Err(refused(&refusal)),
             }

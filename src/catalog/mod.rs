@@ -62,6 +62,7 @@ pub use loaded::Loaded;
 pub use namespaces::{PropertyChanges, PropertyRemovals};
 
 use courtesy::Courtesy;
+use delegation::Staged;
 use loaded::MetadataCache;
 use once::{Keys, UnderWay};
 use plan::manifests::Manifests;
@@ -80,7 +81,7 @@ pub struct Catalog {
     sequencer: Sequencer,
     courtesy: Courtesy,
     /// Where tables will be that somebody has staged.
-    staged: Cache<TableName, Arc<[String]>>,
+    staged: Cache<TableName, Arc<Staged>>,
     garbage: Arc<Notify>,
     /// Read while a file that was there before becomes a table's; written while single files are deleted.
     registering: Arc<RwLock<()>>,
@@ -96,7 +97,8 @@ impl Catalog {
         let (cache, views) = (MetadataCache::new(warehouse.clone(), of), ViewCache::new(of));
         let manifests = Manifests::new(warehouse.clone(), of.get());
         let (sequencer, courtesy, garbage, registering, works) = Default::default();
-        let staged = Cache::builder().max_capacity(limits::STAGED_TABLES_MAX).time_to_live(limits::STAGED_FOR).build();
+        let staged = Cache::builder().max_capacity(limits::STAGED_TABLES_BYTES).time_to_live(limits::STAGED_FOR);
+        let staged = staged.weigher(|_: &TableName, staged: &Arc<Staged>| staged.weight()).build();
         Self {
             store,
             warehouse,

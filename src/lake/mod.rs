@@ -130,11 +130,12 @@ impl Warehouse {
         self.inner.delegate.sign(request, access, &self.served(locations), now_ms).await
     }
 
-    /// Those of these locations that the warehouse serves, but for those inside another.
+    /// Those of these locations that are in the warehouse's own store, but for those inside another.
     fn served(&self, locations: &[&str]) -> Vec<Location> {
         let mut served: Vec<Location> = Vec::new();
         for location in locations.iter().filter_map(|text| self.check(text).ok()) {
-            if !served.iter().any(|known| known.contains(&location)) {
+            let elsewhere = location.scheme() != self.inner.root.scheme();
+            if !elsewhere && !served.iter().any(|known| known.contains(&location)) {
                 served.push(location);
             }
         }

@@ -155,7 +155,9 @@ impl StoreSettings {
 
     /// The URL of the S3 interface, if it is not AWS's own.
     pub(super) fn s3_endpoint(&self) -> Option<&str> {
-        self.endpoint.as_deref().or_else(|| self.ambient.first(&["aws_endpoint_url_s3", "aws_endpoint_url"]))
+        self.endpoint
+            .as_deref()
+            .or_else(|| self.ambient.first(&["aws_endpoint_url_s3", "aws_endpoint_url", "aws_endpoint"]))
     }
 
     /// The region that is used.

@@ -120,6 +120,8 @@ struct Lent {
     secret_access_key: Secret,
     session_token: Option<Secret>,
     expires_ms: Option<i64>,
+    /// How long they were good for when they were lent.
+    lasts: Duration,
 }
 
 /// The way a warehouse was found to go.
@@ -283,6 +285,7 @@ impl S3 {
             secret_access_key: Secret::new(own.secret_key.clone()),
             session_token: own.token.clone().map(Secret::new),
             expires_ms: None,
+            lasts: limits::LENT_KEYS,
         })
     }
 
@@ -321,10 +324,10 @@ impl moka::Expiry<(Access, Vec<Location>), Arc<Lent>> for UntilHalfOver {
     fn expire_after_create(
         &self,
         _: &(Access, Vec<Location>),
-        _: &Arc<Lent>,
+        lent: &Arc<Lent>,
         _: std::time::Instant,
     ) -> Option<Duration> {
-        Some(limits::LENT_KEYS / 2)
+        Some(lent.lasts.min(limits::LENT_KEYS) / 2)
     }
 }
 

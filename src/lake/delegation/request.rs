@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::Access;
 use crate::error::{Error, Kind, Result};
 use crate::lake::location::{Location, Scheme};
+use crate::limits;
 
 /// A request that a client wants signed (`RemoteSignRequest`).
 #[derive(Debug, Clone)]
@@ -141,6 +142,7 @@ fn refused(why: impl std::fmt::Display) -> Error {
 
 /// Refuses a request that is not wholly within these locations, or does more than `access` allows.
 pub(super) fn judge(request: &SignRequest, hosts: &Hosts, access: Access, locations: &[Location]) -> Result<()> {
+    check_size(request)?;
     check_headers(request)?;
     let target = target_of(&request.uri, hosts)?;
     let within = Within { bucket: &target.bucket, locations };
@@ -180,6 +182,20 @@ pub(super) fn judge(request: &SignRequest, hosts: &Hosts, access: Access, locati
 pub(super) fn header<'r>(request: &'r SignRequest, name: &str) -> Option<&'r str> {
     let found = request.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
     found.and_then(|(_, values)| values.first()).map(String::as_str)
+}
+
+/// Bounds what the rest looks at: no store takes a longer URI or more headers.
+fn check_size(request: &SignRequest) -> Result<()> {
+    let values = request.headers.iter().flat_map(|(name, values)| values.iter().map(|value| name.len() + value.len()));
+    let (count, bytes) = values.fold((0, 0), |(count, bytes), length| (count + 1, bytes + length));
+    let most = limits::SIGNED_HEADER_BYTES;
+    if request.uri.len() > most || bytes > most || count.max(request.headers.len()) > limits::SIGNED_HEADERS {
+        return Err(refused(format_args!(
+            "its URI or its headers have more than {most} bytes, or there are more than {} headers",
+            limits::SIGNED_HEADERS
+        )));
+    }
+    Ok(())
 }
 
 fn check_headers(request: &SignRequest) -> Result<()> {

@@ -1,5 +1,7 @@
 //! Lent S3 keys: `AssumeRole` of the Security Token Service, as AWS, MinIO and SeaweedFS speak it.
 
+use std::time::Duration;
+
 use chrono::DateTime;
 use serde::Deserialize;
 
@@ -57,8 +59,6 @@ struct ErrorResponse {
 #[serde(rename_all = "PascalCase")]
 struct ErrorBody {
     code: String,
-    #[serde(default)]
-    message: String,
 }
 
 impl Sts {
@@ -67,6 +67,7 @@ impl Sts {
         let client = reqwest::Client::builder()
             .connect_timeout(limits::STORE_CONNECT)
             .timeout(limits::STORE_REQUEST)
+            .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| Error::internal("No HTTP client can be made").because(error))?;
         Ok(Self { endpoint, role: role.unwrap_or(ANY_ROLE).to_owned(), client })
@@ -106,7 +107,7 @@ impl Sts {
         }
         let answer: AssumeRoleResponse =
             quick_xml::de::from_str(&text).map_err(|error| self.silent().because(error))?;
-        lent(answer.result.credentials).ok_or_else(|| self.silent())
+        lent(answer.result.credentials, signer.now_ms).ok_or_else(|| self.silent())
     }
 
     fn silent(&self) -> Error {
@@ -115,20 +116,22 @@ impl Sts {
     }
 }
 
-/// What an error says: in the service's own shape, or in that of S3 where there is no such service.
+/// The code of an error: in the service's own shape, or in that of S3 where there is no such service. Its words are not
+/// passed on: some services repeat what was signed.
 fn said(text: &str) -> Option<String> {
     let wrapped = quick_xml::de::from_str::<ErrorResponse>(text).map(|said| said.error);
-    let ErrorBody { code, message } = wrapped.or_else(|_| quick_xml::de::from_str(text)).ok()?;
-    Some(format!("{code}: {message}"))
+    Some(wrapped.or_else(|_| quick_xml::de::from_str(text)).ok()?.code)
 }
 
-fn lent(credentials: Credentials) -> Option<Lent> {
-    let expires = DateTime::parse_from_rfc3339(&credentials.expiration).ok()?;
+fn lent(credentials: Credentials, now_ms: i64) -> Option<Lent> {
+    let expires_ms = DateTime::parse_from_rfc3339(&credentials.expiration).ok()?.timestamp_millis();
+    let lasts = u64::try_from(expires_ms - now_ms).ok()?;
     Some(Lent {
         access_key_id: credentials.access_key_id,
         secret_access_key: Secret::new(credentials.secret_access_key),
         session_token: Some(Secret::new(credentials.session_token)),
-        expires_ms: Some(expires.timestamp_millis()),
+        expires_ms: Some(expires_ms),
+        lasts: Duration::from_millis(lasts),
     })
 }
 

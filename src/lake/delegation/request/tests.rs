@@ -207,3 +207,13 @@ fn aws_has_hosts_of_its_own() {
     assert_eq!(bucket("http://lake.s3.eu-west-1.amazonaws.com/k"), None);
     assert_eq!(bucket("https://evil-s3.eu-west-1.amazonaws.com/lake/k"), None);
 }
+
+#[test]
+fn what_no_store_takes_is_not_looked_into() {
+    let many: Vec<String> = (0..10_000).map(|number| format!("a{number}=")).collect();
+    forbidden(&asking("GET", &format!("/lake/wh/orders/x?{}", many.join("&"))));
+    forbidden(&asking("GET", "/lake/wh/orders/x").header("a", &"x".repeat(100_000)));
+    let mut asking = asking("GET", "/lake/wh/orders/x");
+    asking.request.headers.insert("a".to_owned(), vec![String::new(); 30_000]);
+    forbidden(&asking);
+}
