@@ -30,14 +30,8 @@ done
 "$(dirname "$0")/trino.sh" "$cache"
 
 javascript="$cache/javascript"
-mkdir -p "$javascript"
-if ! cmp -s "$here/javascript/package-lock.json" "$javascript/installed-lock.json"; then
-    rm -f "$javascript/installed-lock.json"
-    cp "$here/javascript/"package*.json "$javascript"
-    # iceberg-js asks for Node 22 and runs on 20, of which npm would warn.
-    npm ci --prefix "$javascript" --loglevel=error --no-audit --no-fund > /dev/null
-    cp "$here/javascript/package-lock.json" "$javascript/installed-lock.json"
-fi
+# iceberg-js asks for Node 22 and runs on 20, of which npm would warn.
+"$here/../../scripts/node_modules.sh" "$here/javascript" "$javascript"
 # A script finds its modules beside itself.
 cp "$here/javascript/"*.mjs "$javascript"
 

@@ -3,7 +3,7 @@
 # MinIO and an emulator of Google's store are built from source into CACHE/bin, one of Azure's comes from npm into CACHE/azurite.
 # What is there already stays. (SeaweedFS is a Python package of the tests.)
 set -euo pipefail
-here="$(cd "$(dirname "$0")/../tests/e2e/azurite" && pwd)"
+scripts="$(cd "$(dirname "$0")" && pwd)"
 mkdir -p "$1/bin"
 cache="$(cd "$1" && pwd)"
 
@@ -25,11 +25,4 @@ built() {
 built minio github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c -tags kqueue
 built fake-gcs-server github.com/fsouza/fake-gcs-server@v1.56.1
 
-azurite="$cache/azurite"
-mkdir -p "$azurite"
-if ! cmp -s "$here/package-lock.json" "$azurite/installed-lock.json"; then
-    rm -f "$azurite/installed-lock.json"
-    cp "$here/"package*.json "$azurite"
-    npm ci --prefix "$azurite" --loglevel=error --no-audit --no-fund > /dev/null
-    cp "$here/package-lock.json" "$azurite/installed-lock.json"
-fi
+"$scripts/node_modules.sh" "$scripts/../tests/e2e/azurite" "$cache/azurite"

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod check;
+mod place;
 mod remote;
 mod tables;
 mod token;

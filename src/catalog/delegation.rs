@@ -33,6 +33,11 @@ impl Catalog {
         self.grant_at(&self.own_locations(loaded).await?, asked, access).await
     }
 
+    /// The same of a table that is there, or that somebody has staged.
+    pub async fn grant_again(&self, name: &TableName, asked: Asked, access: Access) -> Result<Granted> {
+        self.grant_at(&self.locations_of(name).await?, asked, access).await
+    }
+
     /// An error if a client that asks for keys could not be lent any: to be asked before something is made for it, because
     /// a client that hears of it afterwards makes it again.
     pub async fn could_grant(&self, asked: Asked) -> Result<()> {
@@ -40,11 +45,6 @@ impl Catalog {
             return Ok(());
         }
         self.warehouse.could_lend(asked, self.clock.now_ms()).await
-    }
-
-    /// The same of a table that is there, or that somebody has staged.
-    pub async fn grant_again(&self, name: &TableName, asked: Asked, access: Access) -> Result<Granted> {
-        self.grant_at(&self.locations_of(name).await?, asked, access).await
     }
 
     async fn grant_at(&self, locations: &[String], asked: Asked, access: Access) -> Result<Granted> {

@@ -3,6 +3,7 @@
 use clap::Args;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Method};
+use serde::de::DeserializeOwned;
 
 use crate::config::Environment;
 use crate::error::{Error, Kind, Result};
@@ -61,4 +62,9 @@ impl Answer {
         let said = said.as_ref().and_then(|said| said["detail"].as_str().or_else(|| said["error"]["message"].as_str()));
         Err(Error::new(Kind::Unavailable, format!("{asked} answers {status}: {}", said.unwrap_or(&text))))
     }
+}
+
+/// What a server's answer says.
+pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| Error::internal("The server's answer cannot be read").because(error))
 }

@@ -9,8 +9,9 @@ use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::remote::Answer;
-use super::{Common, Remote, holder, load, say};
+use super::place::{Found, Place};
+use super::remote::{Answer, read};
+use super::{Remote, say};
 use crate::app::App;
 use crate::auth::Mode;
 use crate::clock;
@@ -27,7 +28,7 @@ pub(super) struct TablesArgs {
 #[derive(Debug, Subcommand)]
 enum TablesCommand {
     /// Print the names of all tables
-    List(Place),
+    List(Where),
     /// Print what a table is and was, also where its current metadata file is damaged
     Show(Show),
     /// Make a table again what it was
@@ -36,11 +37,9 @@ enum TablesCommand {
 
 /// Which server or directory, and which warehouse of it.
 #[derive(Debug, Args)]
-struct Place {
+struct Where {
     #[command(flatten)]
-    common: Common,
-    #[command(flatten)]
-    remote: Remote,
+    place: Place,
     /// The warehouse; the default one if absent
     #[arg(long, value_name = "NAME", default_value = "")]
     warehouse: String,
@@ -49,7 +48,7 @@ struct Place {
 #[derive(Debug, Args)]
 struct Show {
     #[command(flatten)]
-    place: Place,
+    asked: Where,
     /// The table, as `tables list` prints it
     #[arg(value_name = "NAMESPACE.TABLE")]
     table: String,
@@ -73,12 +72,12 @@ enum Server {
 
 /// Runs the command.
 pub(super) async fn run(args: TablesArgs) -> Result<ExitCode> {
-    let place = match &args.command {
-        TablesCommand::List(place) => place,
-        TablesCommand::Show(show) | TablesCommand::Rollback(Rollback { show, .. }) => &show.place,
+    let asked = match &args.command {
+        TablesCommand::List(asked) => asked,
+        TablesCommand::Show(show) | TablesCommand::Rollback(Rollback { show, .. }) => &show.asked,
     };
-    let server = Server::open(place).await?;
-    let query = format!("warehouse={}", encoded(&place.warehouse));
+    let server = Server::open(asked.place.clone()).await?;
+    let query = format!("warehouse={}", encoded(&asked.warehouse));
     let done = match &args.command {
         TablesCommand::List(_) => list(&server, &query).await,
         TablesCommand::Show(Show { table, .. }) => show(&server, &query, table).await,
@@ -159,20 +158,12 @@ fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
-fn read<T: DeserializeOwned>(text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| Error::internal("The server's answer cannot be read").because(error))
-}
-
 impl Server {
-    async fn open(place: &Place) -> Result<Self> {
-        let remote = place.remote.clone();
-        if let Some(url) = remote.url.clone() {
-            return Ok(Self::At(remote, url));
-        }
-        let mut config = load(&place.common.clone().flags())?;
-        if let Some(url) = holder(&config) {
-            return Ok(Self::At(remote, url));
-        }
+    async fn open(place: Place) -> Result<Self> {
+        let mut config = match place.find()? {
+            Found::Server(remote, url) => return Ok(Self::At(remote, url)),
+            Found::Directory(config) => config,
+        };
         // Who may open the directory may do everything in it.
         config.auth = Mode::Open;
         config.listen = ([127, 0, 0, 1], 0).into();

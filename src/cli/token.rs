@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 use reqwest::Method;
-use serde::de::DeserializeOwned;
 
-use super::{Common, Remote, load, say};
+use super::place::{Found, Place};
+use super::remote::read;
+use super::{Remote, say};
 use crate::app::{DataDirLock, open_store, server_key};
 use crate::auth::{Access, Right};
 use crate::clock::{self, Clock};
@@ -30,15 +31,6 @@ enum TokenCommand {
     List(Place),
     /// End a token at once
     Revoke(Revoke),
-}
-
-/// Which server, or which directory.
-#[derive(Debug, Args)]
-struct Place {
-    #[command(flatten)]
-    common: Common,
-    #[command(flatten)]
-    remote: Remote,
 }
 
 #[derive(Debug, Args)]
@@ -146,15 +138,10 @@ fn line(token: &TokenBody) -> String {
 
 impl Tokens {
     async fn open(place: Place) -> Result<Self> {
-        let Place { common, remote } = place;
-        if let Some(url) = remote.url.clone() {
-            return Ok(Self::At(remote, url));
+        match place.find()? {
+            Found::Server(remote, url) => Ok(Self::At(remote, url)),
+            Found::Directory(config) => Self::in_directory(&config).await,
         }
-        let config = load(&common.flags())?;
-        if let Some(url) = super::holder(&config) {
-            return Ok(Self::At(remote, url));
-        }
-        Self::in_directory(&config).await
     }
 
     async fn in_directory(config: &Config) -> Result<Self> {
@@ -203,8 +190,4 @@ impl Tokens {
             access.close().await;
         }
     }
-}
-
-fn read<T: DeserializeOwned>(text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| Error::internal("The server's answer cannot be read").because(error))
 }

@@ -251,8 +251,7 @@ struct Within<'a> {
 impl Within<'_> {
     fn folders(&self, bucket: &str) -> impl Iterator<Item = &str> {
         let of_bucket = move |location: &&Location| location.scheme() == Scheme::S3 && location.bucket() == bucket;
-        let folders: Vec<&str> = self.locations.iter().filter(of_bucket).map(Location::path).collect();
-        folders.into_iter()
+        self.locations.iter().filter(of_bucket).map(Location::path)
     }
 
     fn any_of_bucket(&self) -> Result<()> {
