@@ -70,7 +70,7 @@ pub struct StoreSettings {
     pub service_account: Option<Secret>,
     /// Azure: the key of the storage account.
     pub account_key: Option<Secret>,
-    /// Azure: the tenant, client and secret of an application.
+    /// Azure: the tenant of an application.
     pub tenant_id: Option<String>,
     /// Azure: the application's id.
     pub client_id: Option<String>,
@@ -143,6 +143,13 @@ impl StoreSettings {
                 )));
             }
         }
+        for (key, url) in [("endpoint", &self.endpoint), ("sts-endpoint", &self.sts_endpoint)] {
+            if let Some(url) = url
+                && !is_http(url)
+            {
+                return Err(Error::illegal(format!("{key} = {url:?} is not a URL, such as http://127.0.0.1:8333")));
+            }
+        }
         let both = |a: (&str, bool), b: (&str, bool)| match (a.1, b.1) {
             (true, false) => Err(Error::illegal(format!("{} is set and {} is not: set both, or neither", a.0, b.0))),
             (false, true) => Err(Error::illegal(format!("{} is set and {} is not: set both, or neither", b.0, a.0))),
@@ -169,5 +176,44 @@ impl StoreSettings {
     /// Whether the bucket is part of the path; so unless said otherwise wherever an endpoint is named.
     pub(super) fn uses_path_style(&self) -> bool {
         self.path_style.unwrap_or(self.s3_endpoint().is_some())
+    }
+}
+
+/// Whether a text is the URL of a server.
+fn is_http(url: &str) -> bool {
+    let parsed = url.parse::<http::Uri>().ok();
+    parsed.is_some_and(|url| {
+        matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_another_store_and_halves_of_pairs_are_refused() {
+        let some = |text: &str| Some(text.to_owned());
+        let secret = |text: &str| Some(Secret::new(text));
+        let usual = StoreSettings::default;
+        for (settings, scheme, words) in [
+            (StoreSettings { region: some("r"), ..usual() }, Scheme::Gcs, "region is a key of s3://"),
+            (StoreSettings { endpoint: some("http://x"), ..usual() }, Scheme::File, "endpoint is a key of s3://"),
+            (StoreSettings { account_key: secret("k"), ..usual() }, Scheme::S3, "account-key is a key of abfss://"),
+            (
+                StoreSettings { service_account: secret("k"), ..usual() },
+                Scheme::Azure,
+                "service-account is a key of gs://",
+            ),
+            (StoreSettings { access_key_id: secret("k"), ..usual() }, Scheme::S3, "secret-access-key is not"),
+            (StoreSettings { client_id: some("k"), ..usual() }, Scheme::Azure, "client-secret is not"),
+            (StoreSettings { endpoint: some("127.0.0.1:9"), ..usual() }, Scheme::S3, "is not a URL"),
+            (StoreSettings { sts_endpoint: some("/x"), ..usual() }, Scheme::S3, "is not a URL"),
+        ] {
+            let error = settings.check(scheme).expect_err("refused");
+            assert!(error.message().contains(words), "{words:?} is not in {error}");
+        }
+        let pair = StoreSettings { access_key_id: secret("k"), secret_access_key: secret("s"), ..usual() };
+        assert!(pair.check(Scheme::S3).is_ok());
     }
 }

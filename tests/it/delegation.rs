@@ -234,3 +234,22 @@ async fn what_a_store_says_is_put_into_words() {
         assert!(server.get(T).await.json()["metadata"]["properties"].get("a").is_none(), "nothing happened");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setting_that_means_nothing_is_refused_at_start() {
+    for (store, words) in [
+        ("delegation = \"lent\"", "auto, vended, signed, static, none"),
+        ("delegation = \"static\"\nsts-role-arn = \"arn:aws:iam::1:role/r\"", "have no use"),
+        ("account-key = \"k\"", "account-key is a key of abfss://"),
+        ("sts-endpoint = \"/x\"", "is not a URL"),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let toml = format!("[warehouses.lake]\nurl = \"s3://lake/wh\"\n{store}\n");
+        std::fs::write(dir.path().join("floeberg.toml"), toml).expect("written");
+        let run =
+            std::process::Command::new(env!("CARGO_BIN_EXE_floeberg")).arg("serve").current_dir(dir.path()).output();
+        let run = run.expect("runs");
+        let said = String::from_utf8_lossy(&run.stderr);
+        assert!(!run.status.success() && said.contains(words), "{words:?} is not in {said:?}");
+    }
+}
