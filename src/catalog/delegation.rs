@@ -7,12 +7,13 @@ use indexmap::IndexMap;
 use super::{Catalog, Loaded};
 use crate::error::{Kind, Result, What};
 use crate::lake::delegation::{Access, Asked, Granted, SignRequest};
+use crate::limits;
 use crate::names::TableName;
+use crate::store::tables::Others;
 
 /// A table that somebody has staged.
 #[derive(Debug)]
 pub(super) struct Staged {
-    uuid: String,
     locations: Vec<String>,
 }
 
@@ -26,14 +27,14 @@ impl Staged {
 
 impl Catalog {
     /// What a client that asks is given to reach a table's objects with.
-    pub async fn grant(&self, loaded: &Loaded, asked: Asked, access: Access) -> Result<Granted> {
+    pub async fn grant(&self, name: &TableName, loaded: &Loaded, asked: Asked, access: Access) -> Result<Granted> {
         if asked == Asked::default() || self.warehouse.is_local() {
             return Ok(Granted::Nothing);
         }
-        self.grant_at(&self.own_locations(loaded).await?, asked, access).await
+        self.grant_at(&self.own_locations(name, loaded).await?, asked, access).await
     }
 
-    /// The same of a table that is there, or that somebody has staged.
+    /// The same of a table that is there, that somebody has staged, or that was dropped a moment ago.
     pub async fn grant_again(&self, name: &TableName, asked: Asked, access: Access) -> Result<Granted> {
         self.grant_at(&self.locations_of(name).await?, asked, access).await
     }
@@ -67,38 +68,50 @@ impl Catalog {
     /// Remembers where a staged table will be: whoever stages it will ask for keys again before it is there.
     pub(super) fn remember_staged(&self, name: &TableName, loaded: &Loaded) {
         if !self.warehouse.is_local() {
-            let uuid = loaded.metadata.table_uuid.clone().unwrap_or_default();
-            self.staged.insert(name.clone(), Arc::new(Staged { uuid, locations: loaded.locations().to_vec() }));
+            self.staged.insert(name.clone(), Arc::new(Staged { locations: loaded.locations().to_vec() }));
         }
     }
 
+    /// Where the table of this name is, or is to be, or was until a moment ago: who stages a table writes to it before it is
+    /// there, and Spark drops one before it deletes its files.
     async fn locations_of(&self, name: &TableName) -> Result<Vec<String>> {
-        match self.load_table(name).await {
-            Ok(loaded) => self.own_locations(&loaded).await,
-            Err(error) if error.kind() == Kind::NotFound(What::Table) => match self.staged.get(name) {
-                Some(staged) => self.not_anothers(&staged.locations, &staged.uuid).await,
-                None => Err(error),
-            },
-            Err(error) => Err(error),
+        let missing = match self.load_table(name).await {
+            Ok(loaded) => return self.own_locations(name, &loaded).await,
+            Err(error) if error.kind() == Kind::NotFound(What::Table) => error,
+            Err(error) => return Err(error),
+        };
+        if let Some(staged) = self.staged.get(name) {
+            return self.not_anothers(&staged.locations, None).await;
         }
+        let since_ms = self.clock.now_ms() - limits::IN_REACH_AFTER_DROP_MS;
+        let Some(row) = self.store.dropped_since(self.warehouse.name(), name, since_ms).await? else {
+            return Err(missing);
+        };
+        let loaded = self.load_row(&row).await?;
+        self.not_anothers(loaded.locations(), Some(&row.id)).await
     }
 
     /// A table's locations, but for those that have become another's since it moved away.
-    async fn own_locations(&self, loaded: &Loaded) -> Result<Vec<String>> {
-        let uuid = loaded.metadata.table_uuid.as_deref().unwrap_or_default();
-        // The first is where the table is, which no other may be.
-        let [first, others @ ..] = loaded.locations() else { return Ok(Vec::new()) };
-        let others = if others.is_empty() { Vec::new() } else { self.not_anothers(others, uuid).await? };
-        Ok([first.clone()].into_iter().chain(others).collect())
+    async fn own_locations(&self, name: &TableName, loaded: &Loaded) -> Result<Vec<String>> {
+        match loaded.locations() {
+            // Where a table is, no other may be.
+            [only] if loaded.metadata_location.is_some() => Ok(vec![only.clone()]),
+            locations => {
+                let row = self.row(name).await?;
+                self.not_anothers(locations, row.as_ref().map(|row| &*row.id)).await
+            }
+        }
     }
 
-    /// Those of these locations that belong to no live table but the one with this uuid. No table was ever the whole
-    /// warehouse.
-    async fn not_anothers(&self, locations: &[String], uuid: &str) -> Result<Vec<String>> {
+    /// Those of these locations that belong to no table but the one of this row. The first is where it is or would be, where
+    /// a dropped table may have been; no table was ever at the others' whole area.
+    async fn not_anothers(&self, locations: &[String], own_id: Option<&str>) -> Result<Vec<String>> {
         let mut own = Vec::new();
-        for location in locations {
+        for (at, location) in locations.iter().enumerate() {
             let Ok(place) = self.warehouse.check(location) else { continue };
-            if place != *self.warehouse.root() && !self.store.belongs_to_another(&place.key(), uuid).await? {
+            let others = if at == 0 { Others::Live } else { Others::Known };
+            let whole = at > 0 && self.warehouse.is_whole_area(&place);
+            if !whole && !self.store.belongs_to_another(&place.key(), own_id, others).await? {
                 own.push(location.clone());
             }
         }

@@ -152,6 +152,11 @@ impl Warehouse {
         self.area(location).map(|(location, _)| location)
     }
 
+    /// Whether this is all that the warehouse may use in one place.
+    pub fn is_whole_area(&self, location: &Location) -> bool {
+        self.inner.areas.iter().any(|area| area.location == *location)
+    }
+
     fn area(&self, text: &str) -> Result<(Location, &Backend)> {
         let location = Location::parse(text)?;
         let area = self.inner.areas.iter().find(|area| area.location.contains(&location));

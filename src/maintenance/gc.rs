@@ -155,7 +155,7 @@ impl Sweep<'_> {
     async fn remove_folders(&self, table: &str) -> Result<()> {
         let warehouse = self.catalog.warehouse();
         if let Ok(location) = warehouse.check(table)
-            && location != *warehouse.root()
+            && !warehouse.is_whole_area(&location)
             && !self.catalog.store().live_table_around(&location.key()).await?
         {
             warehouse.remove_empty_folders(table).await?;

@@ -125,17 +125,19 @@ impl Store {
         Ok(false)
     }
 
-    /// Whether a live table of another uuid has its location at, inside or around this place (in its normal form with a
-    /// slash at the end).
-    pub async fn belongs_to_another(&self, key: &str, uuid: &str) -> Result<bool> {
-        let mut connection = self.read().await?;
+    /// Whether one of these tables, but for that of this row, has its location at, inside or around this place (in its
+    /// normal form with a slash at the end). Rows are told apart by ids, which are made here: a uuid is a client's to choose.
+    pub async fn belongs_to_another(&self, key: &str, own_id: Option<&str>, others: Others) -> Result<bool> {
+        let (mut connection, own_id) = (self.read().await?, own_id.unwrap_or_default());
+        let dropped_too = i64::from(others == Others::Known);
         let mut found = sqlx::query(
             "select 1 from tabular
-             where location_key >= $1 and location_key < $2 and dropped_ms is null and uuid <> $3 limit 1",
+             where location_key >= $1 and location_key < $2 and id <> $3 and (dropped_ms is null or $4 = 1) limit 1",
         )
         .bind(key)
         .bind(end_of_prefix(key))
-        .bind(uuid)
+        .bind(own_id)
+        .bind(dropped_too)
         .fetch_optional(&mut *connection)
         .await
         .map_err(unavailable)?;
@@ -143,11 +145,39 @@ impl Store {
             if found.is_some() {
                 break;
             }
-            let around = "select 1 from tabular where location_key = $1 and dropped_ms is null and uuid <> $2 limit 1";
-            let around = sqlx::query(around).bind(ancestor).bind(uuid).fetch_optional(&mut *connection).await;
-            found = around.map_err(unavailable)?;
+            let around = sqlx::query(
+                "select 1 from tabular
+                 where location_key = $1 and id <> $2 and (dropped_ms is null or $3 = 1) limit 1",
+            );
+            let around = around.bind(ancestor).bind(own_id).bind(dropped_too);
+            found = around.fetch_optional(&mut *connection).await.map_err(unavailable)?;
         }
         Ok(found.is_some())
+    }
+
+    /// The table that had this name last, where it was dropped without purge at this time or later.
+    pub async fn dropped_since(
+        &self,
+        warehouse: &WarehouseName,
+        name: &TableName,
+        since_ms: i64,
+    ) -> Result<Option<TableRow>> {
+        let mut connection = self.read().await?;
+        let row = sqlx::query(
+            "select id, kind, namespace, name, uuid, location, metadata_location, version
+             from tabular
+             where warehouse = $1 and namespace = $2 and name = $3 and dropped_ms >= $4 and kind = 'table'
+             order by dropped_ms desc
+             limit 1",
+        )
+        .bind(warehouse.as_str())
+        .bind(name.namespace.path())
+        .bind(&*name.name)
+        .bind(since_ms)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+        row.as_ref().map(from_row).transpose()
     }
 
     /// The metadata files that a table's pointer named before the one of this row, newest first; the last of them only.
@@ -194,6 +224,15 @@ async fn purge_waits(connection: &mut PoolConnection<Any>, key: &str) -> Result<
             .await
             .map_err(unavailable)?;
     Ok(waiting.is_some())
+}
+
+/// Which other tables a place may belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// Those that are there.
+    Live,
+    /// Those that were dropped too, whose files have stayed.
+    Known,
 }
 
 /// How a location relates to those of the tables that the database knows.

@@ -84,6 +84,54 @@ async fn staged_tables_have_keys_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_tables_files_stay_in_reach_for_an_hour() {
+    let (bucket, server) = lake("").await;
+    let at = server.get(T).await.expect(200).json()["metadata-location"].clone();
+    server.delete(T).await.expect(204);
+    // Spark drops a table first, and deletes its files itself then.
+    let inside = format!("{}/lake/wh/ns/t/data/a", bucket.url);
+    sign(&server, "DELETE", &inside).await.expect(200);
+    sign(&server, "DELETE", &format!("{}/lake/wh/ns/u/data/a", bucket.url)).await.refused(
+        403,
+        "ForbiddenException",
+        "signed",
+    );
+    // Taken in again under another name, they are that one's.
+    let back = json!({"name": "back", "metadata-location": at});
+    server.post("/v1/namespaces/ns/register", &back).await.expect(200);
+    sign(&server, "DELETE", &inside).await.refused(403, "ForbiddenException", "signed");
+    server.delete("/v1/namespaces/ns/tables/back").await.expect(204);
+    sign(&server, "DELETE", &inside).await.expect(200);
+    server.app_catalog.clock().advance_ms(3_600_001);
+    sign(&server, "DELETE", &inside).await.refused(404, "NoSuchTableException", "ns.t");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_anothers_is_lent_whatever_a_client_says_is_its_own() {
+    let (bucket, server) = lake("sts-role-arn = \"arn:aws:iam::1:role/r\"").await;
+    let staged = json!({"name": "s", "schema": schema(), "stage-create": true, "location": "s3://lake/wh/ns/t/inner"});
+    server.post("/v1/namespaces/ns/tables", &staged).await.expect(200);
+    let none = server.get("/v1/namespaces/ns/tables/s/credentials").await.expect(200).json();
+    assert_eq!(none["storage-credentials"], json!([]));
+    // A dropped table's files, and a whole warehouse, are no table's that names them as its own.
+    server.delete(T).await.expect(204);
+    let greedy = |at: &str| json!({"name": "g", "schema": schema(), "properties": {"write.data.path": at}});
+    for at in ["s3://lake/wh/ns/t", "s3://lake/wh/ns", "s3://lake/wh"] {
+        server.post("/v1/namespaces/ns/tables", &greedy(at)).await.expect(200);
+        bucket.assumed();
+        server.get("/v1/namespaces/ns/tables/g/credentials").await.expect(200);
+        for form in bucket.assumed() {
+            assert!(form.contains("wh%2Fns%2Fg"), "{form}");
+            assert!(
+                !form.contains("wh%2Fns%2Ft%2F%2A") && !form.contains("wh%2Fns%2F%2A") && !form.contains("wh%2F%2A"),
+                "{form}"
+            );
+        }
+        server.delete("/v1/namespaces/ns/tables/g?purgeRequested=true").await.expect(204);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_moved_stays_in_reach_until_it_is_anothers() {
     let (bucket, server) = lake("sts-role-arn = \"arn:aws:iam::1:role/r\"").await;
     let set =

@@ -75,7 +75,7 @@ impl Delegated {
     ) -> Result<Response> {
         // A staged table has nothing that a later load could be compared with.
         let etag = loaded.metadata_location.as_ref().map(|_| loaded.etag(snapshots));
-        let granted = here.catalog.grant(loaded, self.asked, self.access).await?;
+        let granted = here.catalog.grant(name, loaded, self.asked, self.access).await?;
         let Some(extra) = config_of(here, name, &granted) else {
             let unchanged = etag.and_then(|etag| accepted.not_modified(etag));
             return Ok(unchanged.unwrap_or_else(|| accepted.answer(loaded.body(snapshots), etag)));

@@ -191,7 +191,7 @@ impl Delegate {
         locations: Vec<Location>,
         now_ms: i64,
     ) -> Result<Granted> {
-        let Some(s3) = &self.s3 else { return Ok(Granted::Nothing) };
+        let Some(s3) = self.s3.as_ref().filter(|_| !locations.is_empty()) else { return Ok(Granted::Nothing) };
         match &self.way {
             Way::Vended(sts) if asked.vended => {
                 let of = (access, locations);
