@@ -270,6 +270,9 @@ pub const SIGNED_HEADER_BYTES: usize = 16 << 10;
 /// Headers of a request that is signed.
 pub const SIGNED_HEADERS: usize = 100;
 
+/// How long a commit waits for its version hint to be put.
+pub const VERSION_HINT_WAIT: Duration = Duration::from_secs(5);
+
 /// Milliseconds for which clients still reach the files of a table that was dropped without purge, as keys that they were
 /// lent before would.
 pub const IN_REACH_AFTER_DROP_MS: i64 = 3_600_000;

@@ -87,7 +87,10 @@ impl Catalog {
         let mut lost = None;
         for _ in 0..limits::COMMIT_ATTEMPTS_MAX {
             match self.attempt(changes).await? {
-                Ok(tables) => return Ok(tables),
+                Ok(tables) => {
+                    self.put_hints(changes.iter().map(|one| &one.name).zip(&tables)).await;
+                    return Ok(tables);
+                }
                 Err(refusal) => lost = Some(refusal),
             }
         }
@@ -197,7 +200,10 @@ impl Catalog {
         let previous = row.map(|row| &*row.metadata_location);
         let version = row.map_or(0, |row| row.version + 1);
         let folder = place::metadata_folder(&metadata);
-        let codec = Codec::of(&metadata.properties, Codec::Plain);
+        let hint = self.hint_of(&metadata);
+        // A hint that nobody keeps current any more would lead readers to what the table was.
+        doomed.extend(base.and_then(|base| self.hint_of(&base.metadata)).filter(|old| hint.as_ref() != Some(old)));
+        let codec = if hint.is_some() { Codec::Plain } else { Codec::of(&metadata.properties, Codec::Plain) };
         let location: Arc<str> = place::next_metadata_location(&folder, codec, previous, version).into();
         // A commit adds a snapshot and an entry of the log, seldom more.
         let likely = base.map_or(4_096, |base| base.text_bytes() + 4_096);

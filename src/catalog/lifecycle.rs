@@ -123,7 +123,9 @@ impl Catalog {
             Verdict::Applied(_) => {
                 failpoint::passed("create.swapped");
                 self.staged.invalidate(name);
-                Ok(Ok(self.settled(file)))
+                let loaded = self.settled(file);
+                self.put_hints([(name, &loaded)]).await;
+                Ok(Ok(loaded))
             }
             Verdict::Refused(refusal) => {
                 self.abandon(&[file.location.to_string()]).await;
@@ -166,6 +168,7 @@ impl Catalog {
             match self.swap_one(step).await? {
                 Verdict::Applied(_) => {
                     self.staged.invalidate(&register.name);
+                    self.put_hints([(&register.name, &loaded)]).await;
                     return Ok(loaded);
                 }
                 Verdict::Refused(Refusal::Moved(_)) => {}

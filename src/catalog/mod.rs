@@ -34,6 +34,7 @@ pub mod reports;
 pub mod rollback;
 mod sequencer;
 mod tables;
+pub(crate) mod version_hint;
 pub mod views;
 
 use std::num::NonZero;
@@ -79,6 +80,8 @@ pub struct Catalog {
     views: ViewCache,
     manifests: Manifests,
     sequencer: Sequencer,
+    /// Turns of those who put version hints.
+    hinting: Sequencer,
     courtesy: Courtesy,
     /// Where tables will be that somebody has staged.
     staged: Cache<TableName, Arc<Staged>>,
@@ -96,7 +99,7 @@ impl Catalog {
     pub fn new(store: Store, warehouse: Warehouse, clock: Clock, keys: Keys, of: NonZero<u64>) -> Self {
         let (cache, views) = (MetadataCache::new(warehouse.clone(), of), ViewCache::new(of));
         let manifests = Manifests::new(warehouse.clone(), of.get());
-        let (sequencer, courtesy, garbage, registering, works) = Default::default();
+        let (sequencer, hinting, courtesy, garbage, registering, works) = Default::default();
         let staged = Cache::builder().max_capacity(limits::STAGED_TABLES_BYTES).time_to_live(limits::STAGED_FOR);
         let staged = staged.weigher(|_: &TableName, staged: &Arc<Staged>| staged.weight()).build();
         Self {
@@ -107,6 +110,7 @@ impl Catalog {
             views,
             manifests,
             sequencer,
+            hinting,
             courtesy,
             staged,
             garbage,

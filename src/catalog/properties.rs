@@ -34,6 +34,7 @@ const KNOWN: &[(&str, Shape)] = &[
     ("commit.retry.min-wait-ms", Shape::Whole(0)),
     ("commit.retry.num-retries", Shape::Whole(0)),
     ("commit.retry.total-timeout-ms", Shape::Whole(0)),
+    ("floeberg.version-hint", Shape::Bool),
     ("gc.enabled", Shape::Bool),
     ("history.expire.max-ref-age-ms", Shape::Whole(1)),
     ("history.expire.max-snapshot-age-ms", Shape::Whole(1)),

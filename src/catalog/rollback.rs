@@ -144,7 +144,11 @@ impl Catalog {
             self.swap_steps(vec![Step::Replace { from: Arc::clone(&row), to }], Vec::new(), now_ms).await
         };
         match self.cleaned_up(verdict.await, || vec![file.location.to_string()]).await? {
-            Verdict::Applied(_) => Ok(self.settled(file)),
+            Verdict::Applied(_) => {
+                let loaded = self.settled(file);
+                self.put_hints([(name, &loaded)]).await;
+                Ok(loaded)
+            }
             Verdict::Refused(refusal) => {
                 self.abandon(&[file.location.to_string()]).await;
                 Err(refused(&refusal))

@@ -52,6 +52,7 @@ pub(super) const WAREHOUSE_KEYS: &[(&str, Shape)] = &[
     ("tenant-id", Shape::Text),
     ("client-id", Shape::Text),
     ("client-secret", Shape::Text),
+    ("version-hint", Shape::Flag),
 ];
 
 /// The shape of a key, if it is one.

@@ -44,6 +44,7 @@ fn in_data_dir(settings: &Settings, data_dir: &Path) -> Result<WarehouseSettings
         url: format!("file://{root}"),
         store: StoreSettings::default(),
         allowed: settings.list("allow-location"),
+        version_hint: false,
     })
 }
 
@@ -69,7 +70,9 @@ fn one(settings: &Settings, name: &str) -> Result<WarehouseSettings> {
         delegation: get("delegation").as_deref().map_or(Ok(Delegation::Auto), Delegation::parse)?,
         ambient: settings.ambient.clone(),
     };
-    Ok(WarehouseSettings { name: WarehouseName::new(name)?, url, store, allowed: settings.list("allow-location") })
+    let version_hint = settings.flag(&format!("warehouses.{name}.version-hint")).unwrap_or(false);
+    let (name, allowed) = (WarehouseName::new(name)?, settings.list("allow-location"));
+    Ok(WarehouseSettings { name, url, store, allowed, version_hint })
 }
 
 /// Refuses names that one environment variable would mean both of, and roots at, inside or around each other: whose a

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::area::Area;
 use super::location::Location;
+use crate::clock;
 use crate::error::{Error, Kind, Result, What};
 use crate::failpoint;
 
@@ -71,6 +72,22 @@ impl Local {
         };
         file.sync_all().map_err(failed)?;
         Ok(named)
+    }
+
+    /// Puts a file in the place of the one that is there, if there is one.
+    pub(super) fn replace(&self, location: &Location, bytes: &[u8]) -> Result<()> {
+        let path = path_of(location);
+        let failed = |error: io::Error| io_error("replaced", location, error);
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        self.check_links(folder, location)?;
+        self.make_durable(folder).map_err(failed)?;
+        let beside = folder.join(format!(".{}.new", clock::new_uuid()));
+        let mut file = open_new(&beside).map_err(failed)?;
+        let replaced = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&beside, &path));
+        if replaced.is_err() {
+            drop(fs::remove_file(&beside));
+        }
+        replaced.and_then(|()| sync_folder(folder)).map_err(failed)
     }
 
     /// Makes a directory, durably.

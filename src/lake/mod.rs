@@ -45,6 +45,7 @@ struct Inner {
     areas: Vec<Area>,
     client_config: IndexMap<String, String>,
     delegate: Delegate,
+    version_hint: bool,
 }
 
 #[derive(Debug)]
@@ -84,7 +85,8 @@ impl Warehouse {
         }
         let client_config = client_config(&root, &settings.store);
         let delegate = Delegate::new(&root, &settings.store, own, &client_config)?;
-        Ok(Self { inner: Arc::new(Inner { name: settings.name.clone(), root, areas, client_config, delegate }) })
+        let (name, version_hint) = (settings.name.clone(), settings.version_hint);
+        Ok(Self { inner: Arc::new(Inner { name, root, areas, client_config, delegate, version_hint }) })
     }
 
     /// The warehouse's name.
@@ -95,6 +97,11 @@ impl Warehouse {
     /// Where its tables are unless they say otherwise.
     pub fn root(&self) -> &Location {
         &self.inner.root
+    }
+
+    /// Whether tables that do not say get a version hint.
+    pub fn hints_versions(&self) -> bool {
+        self.inner.version_hint
     }
 
     /// What clients must know to reach the store with keys of their own; never a key.
@@ -183,6 +190,16 @@ impl Warehouse {
             Backend::Remote(remote) => remote.create(&location, bytes).await?,
         }
         failpoint::at("lake.created")
+    }
+
+    /// Puts an object in the place of the one that is there, if there is one: readers see the one or the other. Only for
+    /// what is no more than a hint.
+    pub async fn replace(&self, location: &str, bytes: Bytes) -> Result<()> {
+        let (location, backend) = self.area(location)?;
+        match backend.clone() {
+            Backend::Local(local) => blocking(move || local.replace(&location, &bytes)).await,
+            Backend::Remote(remote) => remote.replace(&location, bytes).await,
+        }
     }
 
     /// Makes a folder where the store has folders.

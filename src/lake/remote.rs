@@ -128,6 +128,12 @@ impl Remote {
         self.store.head(path).await.is_ok_and(|there| there.size == bytes as u64)
     }
 
+    /// Puts an object in the place of the one that is there, if there is one.
+    pub(super) async fn replace(&self, location: &Location, bytes: Bytes) -> Result<()> {
+        let put = self.store.put(&path_of(location)?, bytes.into()).await;
+        put.map(|_| ()).map_err(|error| store_error("replaced", location, error))
+    }
+
     pub(super) async fn read(&self, location: &Location, most: u64) -> Result<Bytes> {
         let path = path_of(location)?;
         let failed = |error| store_error("read", location, error);
@@ -202,7 +208,7 @@ fn store_error(done: &str, location: &Location, error: object_store::Error) -> E
         E::AlreadyExists { .. } => (Kind::AlreadyExists(What::File), "it is already there".to_owned()),
         E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
             let may = match done {
-                "created" => "write",
+                "created" | "replaced" => "write",
                 "deleted" => "delete",
                 "listed" => "list",
                 _ => "read",

@@ -45,6 +45,8 @@ pub struct WarehouseSettings {
     pub store: StoreSettings,
     /// Further locations that tables may have.
     pub allowed: Vec<String>,
+    /// Whether tables that do not say get a version hint.
+    pub version_hint: bool,
 }
 
 /// How to reach a store.

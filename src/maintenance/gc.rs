@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::reachable::{self, Foreign, Memory};
 use crate::catalog::Catalog;
 use crate::catalog::metadata::TableMetadata;
+use crate::catalog::{place, version_hint};
 use crate::error::Result;
 use crate::failpoint;
 use crate::lake::location::Location;
@@ -144,7 +145,8 @@ impl Sweep<'_> {
         }
         let described = metadata.statistics.iter().chain(&metadata.partition_statistics).map(|file| file.path.clone());
         let logged = metadata.metadata_log.iter().map(|entry| entry.metadata_file.to_string());
-        self.delete(described.chain(logged).collect()).await?;
+        let hint = version_hint::file_in(&place::metadata_folder(&metadata));
+        self.delete(described.chain(logged).chain([hint]).collect()).await?;
         self.delete(vec![entry.location.clone()]).await?;
         self.remove_folders(&metadata.location).await?;
         tracing::info!(location = metadata.location, "a purged table's files are deleted");

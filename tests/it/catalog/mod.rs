@@ -9,4 +9,5 @@ mod keys;
 mod locations;
 mod namespaces;
 mod tables;
+mod version_hints;
 mod views;
