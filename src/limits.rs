@@ -249,6 +249,12 @@ pub const PARTS_UNDER_WAY: usize = 4;
 /// How long keys are lent for: what a role allows where nobody has said more.
 pub const LENT_KEYS: Duration = Duration::from_secs(3_600);
 
+/// How long a service that lends no keys is left alone, where nobody has said that it does.
+pub const REFUSED_FOR: Duration = Duration::from_secs(60);
+
+/// Milliseconds of a warehouse's own token or signing key that must be left to make lent keys of it.
+pub const OWN_TOKEN_LEFT_MS: i64 = 50 * 60_000;
+
 /// Tables whose lent keys are kept, reading and writing apart.
 pub const LENT_KEYS_MAX: u64 = 100_000;
 

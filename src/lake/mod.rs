@@ -20,7 +20,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use indexmap::IndexMap;
-use object_store::aws::AwsCredentialProvider;
 use tokio::task::JoinHandle;
 
 use crate::error::{Error, Kind, Result};
@@ -29,6 +28,7 @@ use crate::names::WarehouseName;
 use delegation::{Access, Asked, Delegate, Granted, SignRequest};
 use local::Local;
 use location::{Location, Scheme, outside};
+use opening::Own;
 use remote::Remote;
 use settings::{StoreSettings, WarehouseSettings};
 
@@ -110,8 +110,13 @@ impl Warehouse {
     }
 
     /// In words, what clients are given to reach the objects with, and why.
-    pub fn explain_delegation(&self) -> String {
-        self.inner.delegate.explain()
+    /// An error if keys are to be lent and cannot be. Tried with keys that reach nothing.
+    pub async fn explain_delegation(&self, now_ms: i64) -> Result<String> {
+        self.inner.delegate.explain(self.nowhere()?, now_ms).await
+    }
+
+    fn nowhere(&self) -> Result<Location> {
+        Location::parse(&format!("{}.floeberg-probe", self.inner.root.key()))
     }
 
     /// What a client that asks is given to reach a table's objects with. The first of the locations is the table's own; those
@@ -122,8 +127,7 @@ impl Warehouse {
 
     /// An error if clients that ask are to be lent keys and cannot be. Tried with keys that reach nothing.
     pub async fn could_lend(&self, asked: Asked, now_ms: i64) -> Result<()> {
-        let nowhere = Location::parse(&format!("{}.floeberg-probe", self.inner.root.key()))?;
-        self.inner.delegate.could_lend(asked, nowhere, now_ms).await
+        self.inner.delegate.could_lend(asked, self.nowhere()?, now_ms).await
     }
 
     /// The headers that sign a client's request to the store.
@@ -134,7 +138,7 @@ impl Warehouse {
         locations: &[&str],
         now_ms: i64,
     ) -> Result<IndexMap<String, Vec<String>>> {
-        self.inner.delegate.sign(request, access, &self.served(locations), now_ms).await
+        self.inner.delegate.sign(request, access, self.served(locations), now_ms).await
     }
 
     /// Those of these locations that are in the warehouse's own store, but for those inside another.
@@ -270,9 +274,9 @@ impl Warehouse {
 }
 
 /// What serves a location, and the keys that the server itself uses there.
-fn backend(location: &Location, store: &StoreSettings) -> Result<(Backend, Option<AwsCredentialProvider>)> {
+fn backend(location: &Location, store: &StoreSettings) -> Result<(Backend, Own)> {
     if location.scheme() == Scheme::File {
-        return Ok((Backend::Local(Arc::new(Local::new(location))), None));
+        return Ok((Backend::Local(Arc::new(Local::new(location))), Own::Nothing));
     }
     let (remote, own) = Remote::open(location, store)?;
     Ok((Backend::Remote(Arc::new(remote)), own))
@@ -289,6 +293,12 @@ fn client_config(root: &Location, store: &StoreSettings) -> IndexMap<String, Str
         for key in ["s3.region", "client.region"] {
             config.insert(key.to_owned(), store.region_or_default().to_owned());
         }
+    }
+    if let (Scheme::Gcs, Some(endpoint)) = (root.scheme(), &store.endpoint) {
+        config.insert("gcs.service.host".to_owned(), endpoint.clone());
+    }
+    if root.scheme() == Scheme::Azure {
+        config.insert("adls.account-name".to_owned(), root.account().to_owned());
     }
     config
 }

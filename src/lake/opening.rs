@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredentialProvider};
-use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::azure::{AzureConfigKey, AzureCredentialProvider, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
@@ -13,8 +13,20 @@ use super::settings::StoreSettings;
 use crate::error::{Error, Result};
 use crate::limits;
 
-/// A bucket, and the keys that it is reached with where they are S3's.
-pub(super) type Opened = (Arc<dyn ObjectStore>, Option<AwsCredentialProvider>);
+/// The keys that a store is reached with.
+pub(super) enum Own {
+    /// There is no store but a directory.
+    Nothing,
+    /// Those of an S3 store.
+    S3(AwsCredentialProvider),
+    /// Those of Google's, which others are made of in another way.
+    Google,
+    /// Those of an Azure storage account.
+    Azure(AzureCredentialProvider),
+}
+
+/// A bucket and the keys that it is reached with.
+pub(super) type Opened = (Arc<dyn ObjectStore>, Own);
 
 /// Opens the bucket of a location; nothing is asked of it yet.
 pub(super) fn open(location: &Location, settings: &StoreSettings) -> Result<Opened> {
@@ -22,10 +34,13 @@ pub(super) fn open(location: &Location, settings: &StoreSettings) -> Result<Open
         Scheme::File => return Err(Error::internal("A directory is not opened as a bucket")),
         Scheme::S3 => s3(location, settings).build().map(|store| {
             let own = Arc::clone(store.credentials());
-            (Arc::new(store) as _, Some(own))
+            (Arc::new(store) as _, Own::S3(own))
         }),
-        Scheme::Gcs => gcs(location, settings).build().map(|store| (Arc::new(store) as _, None)),
-        Scheme::Azure => azure(location, settings).build().map(|store| (Arc::new(store) as _, None)),
+        Scheme::Gcs => gcs(location, settings).build().map(|store| (Arc::new(store) as _, Own::Google)),
+        Scheme::Azure => azure(location, settings).build().map(|store| {
+            let own = Arc::clone(store.credentials());
+            (Arc::new(store) as _, Own::Azure(own))
+        }),
     };
     opened.map_err(|error| {
         Error::illegal(format!("{location} cannot be opened: check the warehouse's endpoint and keys ({error})"))

@@ -10,12 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::aws::AwsCredentialProvider;
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
 use super::location::Location;
-use super::opening;
+use super::opening::{self, Own};
 use super::settings::StoreSettings;
 use crate::error::{Error, Kind, Result, What};
 use crate::limits;
@@ -40,7 +39,7 @@ enum Put {
 
 impl Remote {
     /// Opens the bucket; nothing is asked of it yet.
-    pub(super) fn open(location: &Location, settings: &StoreSettings) -> Result<(Self, Option<AwsCredentialProvider>)> {
+    pub(super) fn open(location: &Location, settings: &StoreSettings) -> Result<(Self, Own)> {
         let (store, own) = opening::open(location, settings)?;
         Ok((Self { store, overwrites: AtomicBool::new(false) }, own))
     }

@@ -64,7 +64,7 @@ pub struct StoreSettings {
     pub secret_access_key: Option<Secret>,
     /// S3: the token of temporary keys.
     pub session_token: Option<Secret>,
-    /// S3: the URL of the Security Token Service; the endpoint's own, or AWS's, if none.
+    /// S3 and Google: the URL of the Security Token Service; the endpoint's own, or AWS's, if none.
     pub sts_endpoint: Option<String>,
     /// S3: the role whose keys are lent to clients.
     pub sts_role_arn: Option<String>,
@@ -129,7 +129,7 @@ impl StoreSettings {
             ("access-key-id", self.access_key_id.is_some(), &[Scheme::S3]),
             ("secret-access-key", self.secret_access_key.is_some(), &[Scheme::S3]),
             ("session-token", self.session_token.is_some(), &[Scheme::S3]),
-            ("sts-endpoint", self.sts_endpoint.is_some(), &[Scheme::S3]),
+            ("sts-endpoint", self.sts_endpoint.is_some(), &[Scheme::S3, Scheme::Gcs]),
             ("sts-role-arn", self.sts_role_arn.is_some(), &[Scheme::S3]),
             ("service-account", self.service_account.is_some(), &[Scheme::Gcs]),
             ("account-key", self.account_key.is_some(), &[Scheme::Azure]),

@@ -9,6 +9,7 @@
 
 mod auth;
 mod catalog;
+mod clouds;
 mod databases;
 mod delegation;
 #[cfg(feature = "failpoints")]

@@ -103,7 +103,7 @@ fn config_of(here: &Here, name: &TableName, granted: &Granted) -> Option<IndexMa
             let mut config = keys.config.clone();
             if keys.expires_ms.is_some() {
                 let again = path_of(here, name, "credentials");
-                config.insert("client.refresh-credentials-endpoint".to_owned(), again);
+                config.insert(keys.again_under.to_owned(), again);
             }
             Some(config)
         }

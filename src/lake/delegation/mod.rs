@@ -2,35 +2,42 @@
 //!
 //! A client says what it can do ([`Asked`]); the warehouse says what it allows ([`Delegation`]). Keys are lent for an hour,
 //! narrowed to the table's locations and to reading or writing, and lent again until half of their life is over, so that one
-//! question to the Security Token Service serves many loads. A signature is given to one request at a time, after every key
-//! that it touches was looked at.
+//! question to the store's service serves many loads. A signature is given to one request at a time, after every key that
+//! it touches was looked at.
+//!
+//! Where the configuration says that keys are lent, that they are not is an error (503). Where nobody has said so
+//! (`delegation = "auto"`), clients are given nothing then, a warning says why, and the service is left alone for a minute.
 
+mod aws;
+mod azure;
+mod google;
+mod lending;
 mod policy;
 mod request;
 mod signature;
 mod sts;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
-use aws_credential_types::Credentials;
 use indexmap::IndexMap;
-use moka::future::Cache;
-use object_store::aws::AwsCredentialProvider;
 
-use super::location::{Location, Scheme};
-use super::settings::{Secret, StoreSettings};
+use super::location::Location;
+use super::opening::Own;
+use super::settings::StoreSettings;
+use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use request::Hosts;
+use aws::S3;
+use azure::Azure;
+use google::Google;
+use lending::NotLent;
 pub use request::SignRequest;
-use signature::{Body, Signer};
-use sts::Sts;
 
 /// What a warehouse allows (`delegation = "…"`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Delegation {
-    /// Lent keys where the configuration says of which role; else signatures.
+    /// Lent keys where the store can lend them and, on S3, the configuration says of which role; else signatures.
     #[default]
     Auto,
     /// Lent keys.
@@ -104,6 +111,8 @@ pub struct Keys {
     pub config: IndexMap<String, String>,
     /// When they end.
     pub expires_ms: Option<i64>,
+    /// The name under which a client is told where to ask again.
+    pub again_under: &'static str,
 }
 
 impl std::fmt::Debug for Keys {
@@ -113,46 +122,50 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// Keys that a store has lent.
-#[derive(Debug)]
-struct Lent {
-    access_key_id: String,
-    secret_access_key: Secret,
-    session_token: Option<Secret>,
-    expires_ms: Option<i64>,
-    /// How long they were good for when they were lent.
-    lasts: Duration,
-}
-
 /// The way a warehouse was found to go.
 #[derive(Debug)]
 enum Way {
     Nothing,
-    Static,
-    /// With keys that are lent for the table, where the store lends them: some stores look at less of a request than its
-    /// signature covers, so that it could be made to reach further with the warehouse's own.
-    Signed(Option<Sts>),
-    Vended(Sts),
+    /// The warehouse's own keys.
+    Static(S3),
+    Signed(S3),
+    Vended(Lender),
+}
+
+/// Who lends keys.
+#[derive(Debug)]
+enum Lender {
+    S3(S3),
+    Google(Google),
+    Azure(Azure),
+}
+
+impl Lender {
+    async fn keys(&self, of: (Access, Vec<Location>), now_ms: i64) -> Result<Keys, NotLent> {
+        match self {
+            Self::S3(s3) => s3.lent_keys(of, now_ms).await,
+            Self::Google(google) => google.lent_keys(of, now_ms).await,
+            Self::Azure(azure) => azure.lent_keys(of, now_ms).await,
+        }
+    }
+}
+
+/// Whether the configuration says that keys are lent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Promise {
+    Made,
+    /// Nobody has said so: it is tried.
+    None,
 }
 
 /// Delegation in one warehouse.
 #[derive(Debug)]
 pub(super) struct Delegate {
     way: Way,
-    choice: Delegation,
     why: &'static str,
-    s3: Option<S3>,
-    lent: Cache<(Access, Vec<Location>), Arc<Lent>>,
-}
-
-/// What is needed to speak for an S3 store.
-#[derive(Debug)]
-struct S3 {
-    own: AwsCredentialProvider,
-    region: String,
-    hosts: Hosts,
-    /// What clients configure whatever they are given.
-    config: IndexMap<String, String>,
+    promise: Promise,
+    /// When a service that has promised nothing refused last.
+    refused: Mutex<Option<Instant>>,
 }
 
 impl Delegate {
@@ -160,27 +173,51 @@ impl Delegate {
     pub(super) fn new(
         root: &Location,
         settings: &StoreSettings,
-        own: Option<AwsCredentialProvider>,
+        own: Own,
         config: &IndexMap<String, String>,
     ) -> Result<Self> {
-        let region = settings.region_or_default().to_owned();
-        let endpoint = settings.s3_endpoint();
-        let s3 = own.map(|own| S3 { own, hosts: Hosts::of(endpoint, &region), region, config: config.clone() });
-        let (way, why) = way(root, settings)?;
-        let lent = Cache::builder().max_capacity(limits::LENT_KEYS_MAX).expire_after(UntilHalfOver).build();
-        Ok(Self { way, choice: settings.delegation, why, s3, lent })
+        let (way, promise, why) = match own {
+            Own::Nothing => (no_store(root, settings)?, Promise::None, "its files are on this machine's disk"),
+            Own::S3(own) => of_s3(settings, S3::new(settings, own, config)?)?,
+            Own::Google => {
+                let google = Google::new(settings, config)?;
+                of_cloud(root, settings, google.map(Lender::Google), "its keys lend no others")?
+            }
+            Own::Azure(own) => {
+                let azure = Azure::new(root, settings, own, config)?;
+                of_cloud(root, settings, Some(Lender::Azure(azure)), "")?
+            }
+        };
+        Ok(Self { way, why, promise, refused: Mutex::default() })
     }
 
-    /// In words, what clients are given and why.
-    pub(super) fn explain(&self) -> String {
+    /// Tries it for a place where nothing is, and says in words what clients are given and why. An error if keys are to be
+    /// lent and cannot be.
+    pub(super) async fn explain(&self, nowhere: Location, now_ms: i64) -> Result<String> {
         let given = match &self.way {
             Way::Nothing => "clients use keys of their own",
-            Way::Static => "clients that ask are given the warehouse's own keys",
-            Way::Signed(None) => "requests of clients that ask are signed",
-            Way::Signed(Some(_)) => "requests of clients that ask are signed with keys that are lent for their table",
+            Way::Static(_) => "clients that ask are given the warehouse's own keys",
+            Way::Signed(s3) if s3.lends() => {
+                "requests of clients that ask are signed with keys that are lent for their table"
+            }
+            Way::Signed(_) => "requests of clients that ask are signed",
             Way::Vended(_) => "clients that ask are lent keys",
         };
-        format!("{given} ({})", self.why)
+        let why = self.why;
+        let of = (Access::Read, vec![nowhere]);
+        let tried = match &self.way {
+            Way::Vended(lender) => lender.keys(of, now_ms).await.map(|_| ()),
+            Way::Signed(s3) => s3.could_sign(of, now_ms).await,
+            Way::Nothing | Way::Static(_) => Ok(()),
+        };
+        match tried {
+            Ok(()) => Ok(format!("{given} ({why})")),
+            Err(refused) if self.promise == Promise::None => {
+                let refused = refused.into_error();
+                Ok(format!("clients use keys of their own, because none are lent: {}", refused.message()))
+            }
+            Err(refused) => Err(refused.into_error().context("lend keys")),
+        }
     }
 
     /// What a client is given for a table with these locations, of which the first is its own.
@@ -191,22 +228,40 @@ impl Delegate {
         locations: Vec<Location>,
         now_ms: i64,
     ) -> Result<Granted> {
-        let Some(s3) = self.s3.as_ref().filter(|_| !locations.is_empty()) else { return Ok(Granted::Nothing) };
+        if locations.is_empty() {
+            return Ok(Granted::Nothing);
+        }
         match &self.way {
-            Way::Vended(sts) if asked.vended => {
-                let of = (access, locations);
-                let lent = self.lend(s3, sts, &of, now_ms).await?;
-                Ok(lent.map_or(Granted::Nothing, |lent| Granted::Keys(s3.keys(&lent, &of.1))))
+            Way::Static(s3) if asked.vended => Ok(Granted::Keys(s3.own_keys(&locations).await?)),
+            Way::Vended(lender) if asked.vended => {
+                self.kept_promise(async || lender.keys((access, locations), now_ms).await.map(Granted::Keys)).await
             }
-            Way::Static if asked.vended => Ok(Granted::Keys(s3.keys(&s3.own().await?, &locations))),
-            Way::Signed(None) if asked.signed => Ok(Granted::Signatures),
-            Way::Signed(Some(sts)) if asked.signed => match self.lend(s3, sts, &(access, locations), now_ms).await {
-                Ok(Some(_)) => Ok(Granted::Signatures),
-                Err(error) if self.choice != Delegation::Auto => Err(error),
-                // Nobody has said that this store lends keys.
-                Ok(None) | Err(_) => Ok(Granted::Nothing),
-            },
+            Way::Signed(s3) if asked.signed => {
+                let could = async || s3.could_sign((access, locations), now_ms).await;
+                self.kept_promise(async || could().await.map(|()| Granted::Signatures)).await
+            }
             _ => Ok(Granted::Nothing),
+        }
+    }
+
+    /// What is granted, if the store lends what was promised; nothing if it refuses what was not.
+    async fn kept_promise(&self, grant: impl AsyncFnOnce() -> Result<Granted, NotLent>) -> Result<Granted> {
+        let refused = || self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused().is_some_and(|at| at.elapsed() < limits::REFUSED_FOR) {
+            return Ok(Granted::Nothing);
+        }
+        match grant().await {
+            Ok(granted) => Ok(granted),
+            Err(NotLent::NoPolicy(why)) => {
+                tracing::warn!(why, "no keys are lent for a table");
+                Ok(Granted::Nothing)
+            }
+            Err(NotLent::Refused(error)) if self.promise == Promise::None => {
+                tracing::warn!(error = error.chain(), "clients that ask are given no keys");
+                *refused() = Some(clock::tick());
+                Ok(Granted::Nothing)
+            }
+            Err(refused) => Err(refused.into_error()),
         }
     }
 
@@ -216,142 +271,38 @@ impl Delegate {
         granted.map(|_| ())
     }
 
-    /// Keys for these locations; `None` where no policy could say which they are.
-    async fn lend(&self, s3: &S3, sts: &Sts, of: &(Access, Vec<Location>), now_ms: i64) -> Result<Option<Arc<Lent>>> {
-        let (access, locations) = of;
-        let Some(policy) = policy::session_policy(*access, locations) else {
-            tracing::warn!(location = ?locations.first(), "no keys are lent for a location that holds * ? $ or quotes");
-            return Ok(None);
-        };
-        let lent = async {
-            let signer = s3.own().await?.signer(s3, now_ms);
-            Ok::<_, Error>(Arc::new(sts.assume_role(&signer, &policy).await?))
-        };
-        let lent = self.lent.try_get_with(of.clone(), lent).await;
-        lent.map(Some).map_err(|error: Arc<Error>| error.copy())
-    }
-
     /// The headers that sign a client's request, if it stays within these locations and `access`.
     pub(super) async fn sign(
         &self,
         request: &SignRequest,
         access: Access,
-        locations: &[Location],
+        locations: Vec<Location>,
         now_ms: i64,
     ) -> Result<IndexMap<String, Vec<String>>> {
-        let (Some(s3), Way::Signed(sts)) = (&self.s3, &self.way) else {
-            return Err(Error::new(Kind::Unsupported, "Requests are not signed in this warehouse"));
-        };
-        request::judge(request, &s3.hosts, access, locations)?;
-        let signer = match sts {
-            None => s3.own().await?.signer(s3, now_ms),
-            Some(sts) => match self.lend(s3, sts, &(access, locations.to_vec()), now_ms).await? {
-                Some(lent) => lent.signer(s3, now_ms),
-                None => {
-                    return Err(Error::new(Kind::Forbidden, "No policy can say where this table is: * ? $ and quotes"));
-                }
-            },
-        };
-        let own =
-            ["authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token", "content-length", "host"];
-        let kept = |name: &str| !own.iter().any(|one| name.eq_ignore_ascii_case(one));
-        let sent = request.headers.iter().filter(|(name, _)| kept(name));
-        let sent: Vec<(&str, &str)> =
-            sent.flat_map(|(name, values)| values.iter().map(move |value| (name.as_str(), value.as_str()))).collect();
-        let body = match &request.body {
-            Some(body) if !body.is_empty() => Body::Whole(body.as_bytes()),
-            _ => Body::Said(request::header(request, "x-amz-content-sha256").unwrap_or("UNSIGNED-PAYLOAD").to_owned()),
-        };
-        let signed = signature::sign(&signer, "s3", (&request.method, &request.uri), &sent, body)?;
-        let mut headers: IndexMap<String, Vec<String>> = request
-            .headers
-            .iter()
-            .filter(|(name, _)| kept(name))
-            .map(|(name, values)| (name.clone(), values.clone()))
-            .collect();
-        headers.extend(signed.into_iter().map(|(name, value)| (name, vec![value])));
-        Ok(headers)
-    }
-}
-
-impl S3 {
-    async fn own(&self) -> Result<Lent> {
-        let own = self.own.get_credential().await.map_err(|error| {
-            Error::new(Kind::Unavailable, "The warehouse's own keys cannot be had: check its configuration")
-                .because(error)
-        })?;
-        Ok(Lent {
-            access_key_id: own.key_id.clone(),
-            secret_access_key: Secret::new(own.secret_key.clone()),
-            session_token: own.token.clone().map(Secret::new),
-            expires_ms: None,
-            lasts: limits::LENT_KEYS,
-        })
-    }
-
-    fn keys(&self, lent: &Lent, locations: &[Location]) -> Keys {
-        let mut config = self.config.clone();
-        config.insert("s3.access-key-id".to_owned(), lent.access_key_id.clone());
-        config.insert("s3.secret-access-key".to_owned(), lent.secret_access_key.reveal().to_owned());
-        if let Some(token) = &lent.session_token {
-            config.insert("s3.session-token".to_owned(), token.reveal().to_owned());
+        match &self.way {
+            Way::Signed(s3) => s3.sign(request, (access, locations), now_ms).await,
+            _ => Err(Error::new(Kind::Unsupported, "Requests are not signed in this warehouse")),
         }
-        if let Some(expires_ms) = lent.expires_ms {
-            config.insert("s3.session-token-expires-at-ms".to_owned(), expires_ms.to_string());
-        }
-        // Clients take the keys whose prefix a location begins with; Java takes no more than one pair.
-        let prefix = match locations {
-            [only] => only.key(),
-            [first, ..] => format!("s3://{}/", first.bucket()),
-            [] => String::new(),
-        };
-        Keys { prefix, config, expires_ms: lent.expires_ms }
     }
 }
 
-impl Lent {
-    fn signer(&self, s3: &S3, now_ms: i64) -> Signer {
-        let token = self.session_token.as_ref().map(|token| token.reveal().to_owned());
-        let (id, secret) = (self.access_key_id.clone(), self.secret_access_key.reveal());
-        Signer { credentials: Credentials::new(id, secret, token, None, "floeberg"), region: s3.region.clone(), now_ms }
+type Chosen = (Way, Promise, &'static str);
+
+fn not_for(root: &Location, choice: Delegation) -> Error {
+    let (word, scheme) = (choice.as_str(), root.scheme().prefix());
+    Error::illegal(format!("delegation = {word:?} is not for {scheme} warehouses: remove it"))
+}
+
+fn no_store(root: &Location, settings: &StoreSettings) -> Result<Way> {
+    match settings.delegation {
+        Delegation::Auto | Delegation::Nothing => Ok(Way::Nothing),
+        other => Err(not_for(root, other)),
     }
 }
 
-/// Lent keys are lent again until half of their life is over.
-struct UntilHalfOver;
-
-impl moka::Expiry<(Access, Vec<Location>), Arc<Lent>> for UntilHalfOver {
-    fn expire_after_create(
-        &self,
-        _: &(Access, Vec<Location>),
-        lent: &Arc<Lent>,
-        _: std::time::Instant,
-    ) -> Option<Duration> {
-        Some(lent.lasts.min(limits::LENT_KEYS) / 2)
-    }
-}
-
-/// Which way a warehouse goes, and why.
-fn way(root: &Location, settings: &StoreSettings) -> Result<(Way, &'static str)> {
+/// Which way an S3 warehouse goes, and why.
+fn of_s3(settings: &StoreSettings, s3: S3) -> Result<Chosen> {
     let choice = settings.delegation;
-    if root.scheme() != Scheme::S3 {
-        return match choice {
-            Delegation::Auto | Delegation::Nothing if root.scheme() == Scheme::File => {
-                Ok((Way::Nothing, "its files are on this machine's disk"))
-            }
-            Delegation::Auto | Delegation::Nothing => Ok((Way::Nothing, "keys of this kind of store are not lent")),
-            other => {
-                let (word, scheme) = (other.as_str(), root.scheme().prefix());
-                Err(Error::illegal(format!("delegation = {word:?} is not for {scheme} warehouses: remove it")))
-            }
-        };
-    }
-    let sts = || {
-        let endpoint = settings.sts_endpoint.clone().or_else(|| settings.s3_endpoint().map(str::to_owned));
-        let endpoint =
-            endpoint.unwrap_or_else(|| format!("https://sts.{}.amazonaws.com", settings.region_or_default()));
-        Sts::new(endpoint, settings.sts_role_arn.as_deref())
-    };
     let has_role = settings.sts_role_arn.is_some() || settings.sts_endpoint.is_some();
     if has_role && matches!(choice, Delegation::Static | Delegation::Nothing) {
         let word = choice.as_str();
@@ -359,17 +310,35 @@ fn way(root: &Location, settings: &StoreSettings) -> Result<(Way, &'static str)>
             "sts-role-arn and sts-endpoint have no use with delegation = {word:?}: remove them"
         )));
     }
-    // AWS itself looks at all that a signature covers.
-    let signed = || {
-        let lends = has_role || settings.s3_endpoint().is_some();
-        Ok::<_, Error>(Way::Signed(if lends { Some(sts()?) } else { None }))
-    };
     Ok(match choice {
-        Delegation::Vended => (Way::Vended(sts()?), "delegation = \"vended\""),
-        Delegation::Auto if has_role => (Way::Vended(sts()?), "sts-role-arn or sts-endpoint is set"),
-        Delegation::Auto => (signed()?, "no sts-role-arn is set, so keys cannot be lent to clients"),
-        Delegation::Signed => (signed()?, "delegation = \"signed\""),
-        Delegation::Static => (Way::Static, "delegation = \"static\""),
-        Delegation::Nothing => (Way::Nothing, "delegation = \"none\""),
+        Delegation::Vended => (Way::Vended(Lender::S3(s3)), Promise::Made, "delegation = \"vended\""),
+        Delegation::Auto if has_role => {
+            (Way::Vended(Lender::S3(s3)), Promise::Made, "sts-role-arn or sts-endpoint is set")
+        }
+        Delegation::Auto => {
+            (Way::Signed(s3), Promise::None, "no sts-role-arn is set, so keys cannot be lent to clients")
+        }
+        Delegation::Signed => (Way::Signed(s3), Promise::Made, "delegation = \"signed\""),
+        Delegation::Static => (Way::Static(s3), Promise::Made, "delegation = \"static\""),
+        Delegation::Nothing => (Way::Nothing, Promise::None, "delegation = \"none\""),
+    })
+}
+
+/// Which way a warehouse of another cloud goes, and why.
+fn of_cloud(
+    root: &Location,
+    settings: &StoreSettings,
+    lender: Option<Lender>,
+    without: &'static str,
+) -> Result<Chosen> {
+    Ok(match (settings.delegation, lender) {
+        (Delegation::Nothing, _) => (Way::Nothing, Promise::None, "delegation = \"none\""),
+        (Delegation::Auto, None) => (Way::Nothing, Promise::None, without),
+        (Delegation::Auto, Some(lender)) => (Way::Vended(lender), Promise::None, "this kind of store lends them"),
+        (Delegation::Vended, Some(lender)) => (Way::Vended(lender), Promise::Made, "delegation = \"vended\""),
+        (Delegation::Vended, None) => {
+            return Err(Error::illegal(format!("delegation = \"vended\" cannot be for {root}: {without}")));
+        }
+        (other @ (Delegation::Signed | Delegation::Static), _) => return Err(not_for(root, other)),
     })
 }

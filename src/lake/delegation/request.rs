@@ -1,6 +1,6 @@
 //! What an S3 request that a client wants signed would do, and whether that is within its table.
 //!
-//! The judgement is an allow-list: an operation, a query parameter or an `x-amz-` header that is not known to be harmless is
+//! The judgement is an allow-list: an operation, a query parameter or an `x-` header that is not known to be harmless is
 //! refused. Every key that a request touches is looked at: its own, the source of a copy, each one of a multi-object delete,
 //! the prefix of a listing. A key is decoded once, as the store does, and may hold no empty segment and no `.` or `..`, so
 //! that what is judged is what is done.
@@ -36,6 +36,9 @@ pub(super) struct Hosts {
     hosts: Vec<String>,
     /// A path that stands before the bucket.
     path: String,
+    /// Whether the bucket may stand before the host. A store that does not know that would take the first segment of the
+    /// path for the bucket.
+    virtual_hosted: bool,
 }
 
 /// What a request is about.
@@ -59,7 +62,7 @@ const LISTING: &[&str] = &[
     "fetch-owner",
 ];
 
-/// Headers beginning with `x-amz-` that change neither whose an object is nor who may read it.
+/// Headers beginning with `x-` that change neither whose an object is nor who may read it.
 const HARMLESS: &[&str] = &[
     "x-amz-content-sha256",
     "x-amz-copy-source",
@@ -86,21 +89,24 @@ const HARMLESS: &[&str] = &[
 
 impl Hosts {
     /// The hosts of this endpoint; of AWS in this region, where there is none.
-    pub(super) fn of(endpoint: Option<&str>, region: &str) -> Self {
+    pub(super) fn of(endpoint: Option<&str>, region: &str, path_style: bool) -> Self {
         let Some(endpoint) = endpoint else {
+            let domain = aws_domain(region);
             let hosts = [
-                format!("s3.{region}.amazonaws.com"),
-                format!("s3.dualstack.{region}.amazonaws.com"),
-                format!("s3-fips.{region}.amazonaws.com"),
-                "s3.amazonaws.com".to_owned(),
+                format!("s3.{region}.{domain}"),
+                format!("s3.dualstack.{region}.{domain}"),
+                format!("s3-fips.{region}.{domain}"),
+                format!("s3.{domain}"),
             ];
-            return Self { scheme: "https".to_owned(), hosts: hosts.to_vec(), path: String::new() };
+            let scheme = "https".to_owned();
+            return Self { scheme, hosts: hosts.to_vec(), path: String::new(), virtual_hosted: true };
         };
         let (scheme, rest) = endpoint.split_once("://").unwrap_or(("https", endpoint));
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (scheme, host) = (scheme.to_ascii_lowercase(), host.to_ascii_lowercase());
         let host = without_usual_port(&scheme, &host).to_owned();
-        Self { scheme, hosts: vec![host], path: path.trim_matches('/').to_owned() }
+        let path = path.trim_matches('/').to_owned();
+        Self { scheme, hosts: vec![host], virtual_hosted: !path_style && path.is_empty(), path }
     }
 
     /// The bucket and the rest of the path, still encoded, of a URI of this store.
@@ -123,8 +129,13 @@ impl Hosts {
             return Some((decoded(bucket)?, key, query));
         }
         let bucket = self.hosts.iter().find_map(|host| authority.strip_suffix(host)?.strip_suffix('.'))?;
-        self.path.is_empty().then(|| (bucket.to_owned(), path, query))
+        self.virtual_hosted.then(|| (bucket.to_owned(), path, query))
     }
+}
+
+/// What the hosts of AWS in a region end in.
+pub(super) fn aws_domain(region: &str) -> &'static str {
+    if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
 }
 
 fn without_usual_port<'h>(scheme: &str, host: &'h str) -> &'h str {
@@ -204,9 +215,10 @@ fn check_headers(request: &SignRequest) -> Result<()> {
         if name.starts_with("x-amz-copy-source") && values.len() != 1 {
             return Err(refused(format_args!("header {name} must have one value")));
         }
-        let harmless = !name.starts_with("x-amz-")
+        let harmless = !(name.starts_with("x-") || name.starts_with("seaweed-"))
             || HARMLESS.contains(&name.as_str())
-            || name.starts_with("x-amz-meta-")
+            // Some stores unpack an archive into objects where its metadata says so.
+            || (name.starts_with("x-amz-meta-") && !name.contains("snowball"))
             || name.starts_with("x-amz-checksum-")
             || (name == "x-amz-acl"
                 && values.iter().all(|value| value == "private" || value == "bucket-owner-full-control"));
@@ -227,7 +239,7 @@ fn target_of(uri: &str, hosts: &Hosts) -> Result<Target> {
         return Err(refused("its URI is not a plain one"));
     }
     let (bucket, key, query) = hosts.split(uri).ok_or_else(|| refused("it does not go to the warehouse's store"))?;
-    let key = decoded(key).ok_or_else(|| refused("its key is not UTF-8"))?;
+    let key = plain_key(key)?;
     let mut pairs = Vec::new();
     for part in query.split('&').filter(|part| !part.is_empty()) {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -240,6 +252,15 @@ fn target_of(uri: &str, hosts: &Hosts) -> Result<Target> {
         pairs.push(pair);
     }
     Ok(Target { bucket, key, query: pairs })
+}
+
+/// A key, decoded once; one that two readers could read differently is refused.
+fn plain_key(encoded: &str) -> Result<String> {
+    let key = decoded(encoded).ok_or_else(|| refused("its key is not UTF-8"))?;
+    if encoded.contains('+') || key.contains('\\') || key.chars().any(char::is_control) {
+        return Err(refused("its key holds a control character, a backslash, or a plus that is not written %2B"));
+    }
+    Ok(key)
 }
 
 /// The part of a bucket that a table's locations are.
@@ -291,7 +312,7 @@ impl Within<'_> {
     fn copied(&self, request: &SignRequest) -> Result<()> {
         let Some(source) = header(request, "x-amz-copy-source") else { return Ok(()) };
         let source = source.split('?').next().unwrap_or_default();
-        let source = decoded(source).ok_or_else(|| refused("the source of its copy is not UTF-8"))?;
+        let source = plain_key(source)?;
         let source = source.strip_prefix('/').unwrap_or(&source);
         let (bucket, key) = source.split_once('/').unwrap_or((source, ""));
         self.key_in(bucket, key)

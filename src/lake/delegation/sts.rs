@@ -5,10 +5,12 @@ use std::time::Duration;
 use chrono::DateTime;
 use serde::Deserialize;
 
-use super::Lent;
+use super::aws::SessionKeys;
+use super::lending::NotLent;
+use super::request::aws_domain;
 use super::signature::{self, Body, Signer};
 use crate::error::{Error, Kind, Result};
-use crate::lake::settings::Secret;
+use crate::lake::settings::{Secret, StoreSettings};
 use crate::limits;
 
 /// A Security Token Service.
@@ -62,19 +64,22 @@ struct ErrorBody {
 }
 
 impl Sts {
-    /// The service at `endpoint` and the role that it lends.
-    pub(super) fn new(endpoint: String, role: Option<&str>) -> Result<Self> {
-        let client = reqwest::Client::builder()
-            .connect_timeout(limits::STORE_CONNECT)
-            .timeout(limits::STORE_REQUEST)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| Error::internal("No HTTP client can be made").because(error))?;
-        Ok(Self { endpoint, role: role.unwrap_or(ANY_ROLE).to_owned(), client })
+    /// The service that the settings of a warehouse name.
+    pub(super) fn of(settings: &StoreSettings) -> Result<Self> {
+        let endpoint = settings.sts_endpoint.clone().or_else(|| settings.s3_endpoint().map(str::to_owned));
+        let region = settings.region_or_default();
+        let of_aws = || format!("https://sts.{region}.{}", aws_domain(region));
+        let role = settings.sts_role_arn.as_deref().unwrap_or(ANY_ROLE).to_owned();
+        Ok(Self { endpoint: endpoint.unwrap_or_else(of_aws), role, client: client()? })
+    }
+
+    /// The role that is lent.
+    pub(super) fn role(&self) -> &str {
+        &self.role
     }
 
     /// Keys that this policy narrows, for so long.
-    pub(super) async fn assume_role(&self, signer: &Signer, policy: &str) -> Result<Lent> {
+    pub(super) async fn assume_role(&self, signer: &Signer, policy: &str) -> Result<SessionKeys, NotLent> {
         let seconds = limits::LENT_KEYS.as_secs().to_string();
         let form: Vec<(&str, &str)> = vec![
             ("Action", "AssumeRole"),
@@ -86,28 +91,33 @@ impl Sts {
         ];
         let form = form_of(&form);
         let url = format!("{}/", self.endpoint.trim_end_matches('/'));
-        let sent = [("content-type", "application/x-www-form-urlencoded")];
-        let signed = signature::sign(signer, "sts", ("POST", &url), &sent, Body::Whole(form.as_bytes()))?;
+        let sent = [("content-type", FORM)];
+        let signed = signature::sign(signer, "sts", ("POST", &url), &sent, Body::Whole(form.as_bytes()));
+        let signed = signed.map_err(NotLent::Refused)?;
         let mut request = self.client.post(&url).header(sent[0].0, sent[0].1).body(form);
         for (name, value) in signed {
             request = request.header(name, value);
         }
-        let answer = request.send().await.map_err(|error| self.silent().because(error))?;
+        let unreachable = |error: reqwest::Error| NotLent::Unreachable(self.silent().because(error));
+        let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();
-        let text = answer.text().await.map_err(|error| self.silent().because(error))?;
+        let text = answer.text().await.map_err(unreachable)?;
         if !status.is_success() {
             let said = said(&text).unwrap_or_else(|| format!("HTTP {status}"));
             let (role, endpoint) = (&self.role, &self.endpoint);
-            return Err(Error::new(
+            let error = Error::new(
                 Kind::Unavailable,
                 format!(
                     "{endpoint} lends no keys of role {role} ({said}): mend the warehouse's sts-role-arn and sts-endpoint, or choose another delegation"
                 ),
-            ));
+            );
+            // Of what is wrong with it itself it may recover.
+            let passing = status.is_server_error() && status != reqwest::StatusCode::NOT_IMPLEMENTED;
+            return Err(if passing { NotLent::Unreachable(error) } else { NotLent::Refused(error) });
         }
-        let answer: AssumeRoleResponse =
-            quick_xml::de::from_str(&text).map_err(|error| self.silent().because(error))?;
-        lent(answer.result.credentials, signer.now_ms).ok_or_else(|| self.silent())
+        let no_service = |error: quick_xml::DeError| NotLent::Refused(self.silent().because(error));
+        let answer: AssumeRoleResponse = quick_xml::de::from_str(&text).map_err(no_service)?;
+        lent(answer.result.credentials, signer.now_ms).ok_or_else(|| NotLent::Refused(self.silent()))
     }
 
     fn silent(&self) -> Error {
@@ -123,10 +133,10 @@ fn said(text: &str) -> Option<String> {
     Some(wrapped.or_else(|_| quick_xml::de::from_str(text)).ok()?.code)
 }
 
-fn lent(credentials: Credentials, now_ms: i64) -> Option<Lent> {
+fn lent(credentials: Credentials, now_ms: i64) -> Option<SessionKeys> {
     let expires_ms = DateTime::parse_from_rfc3339(&credentials.expiration).ok()?.timestamp_millis();
     let lasts = u64::try_from(expires_ms - now_ms).ok()?;
-    Some(Lent {
+    Some(SessionKeys {
         access_key_id: credentials.access_key_id,
         secret_access_key: Secret::new(credentials.secret_access_key),
         session_token: Some(Secret::new(credentials.session_token)),
@@ -135,7 +145,21 @@ fn lent(credentials: Credentials, now_ms: i64) -> Option<Lent> {
     })
 }
 
-fn form_of(pairs: &[(&str, &str)]) -> String {
+/// A client for services that lend keys; it follows nobody elsewhere.
+pub(super) fn client() -> Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .connect_timeout(limits::STORE_CONNECT)
+        .timeout(limits::STORE_REQUEST)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(|error| Error::internal("No HTTP client can be made").because(error))
+}
+
+/// What a form says that it is.
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
+
+/// The text of a form.
+pub(super) fn form_of(pairs: &[(&str, &str)]) -> String {
     use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
     let pairs = pairs.iter().map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
     pairs.collect::<Vec<_>>().join("&")

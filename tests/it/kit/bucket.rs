@@ -1,4 +1,5 @@
-//! A bucket behind a small S3 interface of our own, with a Security Token Service, that can be told to fail.
+//! A bucket behind a small interface of our own that S3's, Google's and Azure's clients take for theirs, with the services
+//! that lend keys, that can be told to fail.
 //!
 //! What real stores do is for `tests/e2e/` to see; here is counted what is asked of them, and made to go wrong.
 
@@ -33,7 +34,7 @@ struct Inner {
     objects: BTreeMap<String, Bytes>,
     faults: VecDeque<(Method, Fault)>,
     asked: Vec<String>,
-    /// The forms that the Security Token Service was sent.
+    /// What the services that lend keys were sent.
     assumed: Vec<String>,
 }
 
@@ -53,6 +54,30 @@ impl Bucket {
         format!(
             "[warehouses.lake]\nurl = \"s3://lake/wh\"\nendpoint = \"{url}\"\naccess-key-id = \"OWN-KEY\"\n\
              secret-access-key = \"OWN-SECRET\"\n{more}\n"
+        )
+    }
+
+    /// The same as a bucket of Google's, reached with a service account's key.
+    pub fn google(&self, more: &str) -> String {
+        let url = &self.url;
+        let key = serde_json::json!({
+            "type": "service_account",
+            "private_key_id": "1",
+            "private_key": include_str!("google.pem"),
+            "client_email": "lake@project.iam.gserviceaccount.com",
+            "token_uri": format!("{url}/token"),
+        });
+        format!(
+            "[warehouses.lake]\nurl = \"gs://lake/wh\"\nendpoint = \"{url}\"\nsts-endpoint = \"{url}\"\n\
+             service-account = '''{key}'''\n{more}\n"
+        )
+    }
+
+    /// The same as a container of Azure's, reached as `more` says.
+    pub fn azure(&self, more: &str) -> String {
+        let url = &self.url;
+        format!(
+            "[warehouses.lake]\nurl = \"abfss://lake@acct.dfs.core.windows.net/wh\"\nendpoint = \"{url}\"\n{more}\n"
         )
     }
 
@@ -101,14 +126,23 @@ fn refused(status: u16, code: &str) -> Response {
 
 impl Inner {
     fn carry_out(&mut self, parts: &http::request::Parts, body: Bytes) -> Response {
-        if parts.uri.path() == "/" {
-            self.assumed.push(String::from_utf8(body.to_vec()).expect("text"));
-            return lent(self.assumed.len());
+        if let Some(answer) = self.lend(parts, &body) {
+            return answer;
+        }
+        if parts.uri.path().trim_end_matches('/') == "/lake" && parts.method == Method::GET {
+            return self.list(parts.uri.query().unwrap_or_default());
         }
         let Some(key) = parts.uri.path().strip_prefix("/lake/") else { return refused(404, "NoSuchBucket") };
+        let key = &*percent_encoding::percent_decode_str(key).decode_utf8().expect("text");
         let there = self.objects.get(key).cloned();
         match (parts.method.as_str(), there) {
-            ("PUT", Some(_)) if parts.headers.contains_key("if-none-match") => refused(412, "PreconditionFailed"),
+            ("PUT", Some(_))
+                if ["if-none-match", "x-goog-if-generation-match"]
+                    .iter()
+                    .any(|name| parts.headers.contains_key(*name)) =>
+            {
+                refused(412, "PreconditionFailed")
+            }
             ("PUT", _) => {
                 self.objects.insert(key.to_owned(), body);
                 ([("etag", "\"e\"")], "").into_response()
@@ -124,6 +158,48 @@ impl Inner {
         }
     }
 }
+
+impl Inner {
+    /// The objects whose keys begin with a prefix, as S3 and Google list them.
+    fn list(&self, query: &str) -> Response {
+        let prefix = query.split('&').find_map(|pair| pair.strip_prefix("prefix=")).unwrap_or_default();
+        let prefix = percent_encoding::percent_decode_str(prefix).decode_utf8().expect("text");
+        let found = self.objects.iter().filter(|(key, _)| key.starts_with(&*prefix)).map(|(key, bytes)| {
+            let size = bytes.len();
+            format!(
+                "<Contents><Key>{key}</Key><LastModified>2015-10-21T07:28:00Z</LastModified><ETag>\"e\"</ETag>\
+                 <Size>{size}</Size></Contents>"
+            )
+        });
+        format!("<ListBucketResult>{}</ListBucketResult>", found.collect::<String>()).into_response()
+    }
+
+    /// What the services answer that lend keys.
+    fn lend(&mut self, parts: &http::request::Parts, body: &Bytes) -> Option<Response> {
+        let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
+        let token = |token: String, seconds: Option<i64>| {
+            axum::Json(serde_json::json!({"access_token": token, "expires_in": seconds, "token_type": "Bearer"}))
+        };
+        if path == "/token" || path.ends_with("/oauth2/v2.0/token") {
+            return Some(token("OWN-TOKEN".to_owned(), Some(3_600)).into_response());
+        }
+        if parts.method != Method::POST || !matches!(path, "/" | "/v1/token") {
+            return None;
+        }
+        let bearer = parts.headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        self.assumed.push(format!("{bearer} {}", String::from_utf8_lossy(body)));
+        let number = self.assumed.len();
+        Some(match path {
+            "/v1/token" => token(format!("LENT-{number}"), None).into_response(),
+            _ if query.contains("userdelegationkey") => DELEGATION_KEY.into_response(),
+            _ => lent(number),
+        })
+    }
+}
+
+const DELEGATION_KEY: &str = "<UserDelegationKey><SignedOid>oid</SignedOid><SignedTid>tid</SignedTid>\
+    <SignedStart>2026-01-01T00:00:00Z</SignedStart><SignedExpiry>2026-01-02T00:00:00Z</SignedExpiry>\
+    <SignedService>b</SignedService><SignedVersion>2020-12-06</SignedVersion><Value>a2V5</Value></UserDelegationKey>";
 
 /// Keys that are valid for an hour, each with a number of its own.
 fn lent(number: usize) -> Response {

@@ -24,6 +24,7 @@ pub struct Server {
     pub access: floeberg::auth::Access,
     dir: Arc<TempDir>,
     allowed: Vec<String>,
+    environment: Environment,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<()>>,
     client: reqwest::Client,
@@ -64,27 +65,32 @@ impl Answer {
 impl Server {
     /// A server over a fresh directory.
     pub async fn start() -> Self {
-        Self::over(Arc::new(tempfile::tempdir().expect("a directory")), Vec::new()).await
+        Self::over(Arc::new(tempfile::tempdir().expect("a directory")), Vec::new(), Environment::default()).await
     }
 
     /// A server that may use these locations beside its own.
     pub async fn allowing(locations: &[&str]) -> Self {
         let allowed = locations.iter().map(|location| (*location).to_owned()).collect();
-        Self::over(Arc::new(tempfile::tempdir().expect("a directory")), allowed).await
+        Self::over(Arc::new(tempfile::tempdir().expect("a directory")), allowed, Environment::default()).await
     }
 
     /// A server with this configuration file; `DIR` in it stands for a directory of its own.
     pub async fn configured(toml: &str) -> Self {
+        Self::configured_among(toml, &[]).await
+    }
+
+    /// The same in an environment of these variables.
+    pub async fn configured_among(toml: &str, variables: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let text = toml.replace("DIR", dir.path().to_str().expect("text"));
         std::fs::write(dir.path().join("floeberg.toml"), text).expect("written");
-        Self::over(Arc::new(dir), Vec::new()).await
+        Self::over(Arc::new(dir), Vec::new(), Environment::of(variables)).await
     }
 
-    async fn over(dir: Arc<TempDir>, allowed: Vec<String>) -> Self {
+    async fn over(dir: Arc<TempDir>, allowed: Vec<String>, environment: Environment) -> Self {
         let flags =
             Flags { listen: Some("127.0.0.1:0".to_owned()), allow_location: allowed.clone(), ..Flags::default() };
-        let config = Config::load(&flags, &Environment::default(), dir.path()).expect("a configuration");
+        let config = Config::load(&flags, &environment, dir.path()).expect("a configuration");
         let app = App::open(&config).await.expect("a server");
         let (stop, stopped) = oneshot::channel();
         let url = app.url();
@@ -93,7 +99,7 @@ impl Server {
             app.run(async { drop(stopped.await) }).await.expect("runs to its end");
         });
         let client = reqwest::Client::new();
-        Self { url, app_catalog, access, dir, allowed, stop: Some(stop), task: Some(task), client }
+        Self { url, app_catalog, access, dir, allowed, environment, stop: Some(stop), task: Some(task), client }
     }
 
     /// Stops the server and waits until everything is closed.
@@ -108,7 +114,7 @@ impl Server {
     pub async fn restart(mut self) -> Self {
         self.stop().await;
         // The old catalog's handles close with it.
-        Self::over(Arc::clone(&self.dir), self.allowed.clone()).await
+        Self::over(Arc::clone(&self.dir), self.allowed.clone(), self.environment.clone()).await
     }
 
     /// The directory that the server's data directory is in.

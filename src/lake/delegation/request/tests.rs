@@ -34,7 +34,7 @@ impl Asking {
     fn judged(&self) -> Result<()> {
         let at = |text: &str| Location::parse(text).expect("valid");
         let locations = [at("s3://lake/wh/orders"), at("s3://other/orders data")];
-        judge(&self.request, &Hosts::of(Some(HERE), "us-east-1"), self.access, &locations)
+        judge(&self.request, &Hosts::of(Some(HERE), "us-east-1", false), self.access, &locations)
     }
 }
 
@@ -198,7 +198,7 @@ fn who_may_read_gets_no_signature_for_more() {
 
 #[test]
 fn aws_has_hosts_of_its_own() {
-    let hosts = Hosts::of(None, "eu-west-1");
+    let hosts = Hosts::of(None, "eu-west-1", false);
     let bucket = |uri: &str| hosts.split(uri).map(|(bucket, ..)| bucket);
     assert_eq!(bucket("https://s3.eu-west-1.amazonaws.com/lake/k").as_deref(), Some("lake"));
     assert_eq!(bucket("https://lake.s3.eu-west-1.amazonaws.com:443/k").as_deref(), Some("lake"));
@@ -216,4 +216,26 @@ fn what_no_store_takes_is_not_looked_into() {
     let mut asking = asking("GET", "/lake/wh/orders/x");
     asking.request.headers.insert("a".to_owned(), vec![String::new(); 30_000]);
     forbidden(&asking);
+}
+
+#[test]
+fn a_bucket_stands_before_the_host_only_where_the_store_knows_that() {
+    let at = |path_style| {
+        let locations = [Location::parse("s3://lake/wh/orders").expect("valid")];
+        let asked = asking("GET", "http://lake.store:9000/wh/orders/x");
+        judge(&asked.request, &Hosts::of(Some(HERE), "us-east-1", path_style), asked.access, &locations)
+    };
+    assert!(at(false).is_ok() && at(true).is_err());
+}
+
+#[test]
+fn what_two_readers_could_read_differently_is_not_signed() {
+    for key in ["a+b", "a%5Cb", "a%0Ab", "a%00b"] {
+        forbidden(&asking("GET", &format!("/lake/wh/orders/{key}")));
+    }
+    allowed(&asking("GET", "/lake/wh/orders/a%2Bb"));
+    forbidden(&asking("PUT", "/lake/wh/orders/x").header("x-amz-copy-source", "lake/wh/orders/a+b"));
+    for header in ["x-minio-extract", "X-Amz-Meta-Snowball-Auto-Extract", "x-amz-meta-minio-snowball", "Seaweed-A"] {
+        forbidden(&asking("PUT", "/lake/wh/orders/x").header(header, "true"));
+    }
 }
