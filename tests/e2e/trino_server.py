@@ -3,7 +3,9 @@
 Not `trino.py`: that is the name of Trino's client, which it imports.
 """
 
+import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import requests
@@ -130,7 +132,13 @@ def objects(lake, location):
         found = (entry for page in pages for entry in page.get("Contents", ()))
         return {f"s3://{bucket}/{entry['Key']}": (entry["Size"], entry["LastModified"]) for entry in found}
     root = Path(location.removeprefix("file:").replace("//", "/"))
-    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in root.rglob("*") if path.is_file()}
+    found = {}
+    # What is deleted meanwhile is passed over, files and folders alike.
+    for folder, _, names in os.walk(root):
+        for path in (Path(folder, name) for name in names):
+            with suppress(FileNotFoundError):
+                found[str(path)] = (path.stat().st_size, path.stat().st_mtime_ns)
+    return found
 
 
 def wait_until_gone(lake, location, seconds=30):
