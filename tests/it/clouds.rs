@@ -108,6 +108,22 @@ async fn azure_lends_signatures_for_the_tables_folder() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_without_folders_lends_nothing() {
+    let bucket = Bucket::start().await;
+    let server = filled(Server::configured(&bucket.azure("account-key = \"a2V5\"")).await).await;
+    bucket.fail(&Method::GET, &[Fault::Refused(403, "AuthorizationFailure")]);
+    assert!(load(&server).await.get("storage-credentials").is_none());
+    bucket.fail(&Method::GET, &[Fault::Refused(403, "AuthorizationFailure")]);
+    let keys = "account-key = \"a2V5\"\ndelegation = \"vended\"";
+    let server = Server::configured(&bucket.azure(keys)).await;
+    server.namespace(&["ns"]).await;
+    let body = json!({"name": "v", "schema": schema()});
+    server.post("/v1/namespaces/ns/tables", &body).await.expect(200);
+    let refused = server.send(Method::GET, "/v1/namespaces/ns/tables/v", &[VENDED], None).await;
+    refused.refused(503, "SlowDownException", "hierarchical namespace");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_application_of_azures_signs_with_a_key_of_its_own() {
     let bucket = Bucket::start().await;
     let keys = "tenant-id = \"tenant\"\nclient-id = \"app\"\nclient-secret = \"APP-SECRET\"";

@@ -5,6 +5,7 @@
 //! it reaches the table's own location and not where it was before.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
@@ -39,6 +40,8 @@ pub(super) struct Azure {
     /// What clients configure whatever they are given.
     config: IndexMap<String, String>,
     delegation_key: Mutex<Option<(Arc<DelegationKey>, i64)>>,
+    /// Whether the account is known to take signatures for folders.
+    taken: AtomicBool,
     lent: Lending<Signature>,
 }
 
@@ -103,8 +106,8 @@ impl Azure {
         let ambient = || settings.ambient.first(&names).map(Secret::new);
         let account_key = settings.account_key.clone().or_else(ambient);
         let (client, config) = (super::sts::client()?, config.clone());
-        let (delegation_key, lent) = Default::default();
-        Ok(Self { account, endpoint, own, account_key, client, config, delegation_key, lent })
+        let (delegation_key, taken, lent) = Default::default();
+        Ok(Self { account, endpoint, own, account_key, client, config, delegation_key, taken, lent })
     }
 
     /// A signature for the first of these locations.
@@ -137,7 +140,30 @@ impl Azure {
         let (account, container, folder) = (self.account.as_str(), location.container(), location.path());
         let terms = Terms { account, container, folder, access, expiry: written(expires_ms) };
         let query = terms.signed(&signing).map_err(NotLent::Refused)?;
+        if !self.taken.load(Ordering::Relaxed) {
+            self.try_out(location, &query).await?;
+            self.taken.store(true, Ordering::Relaxed);
+        }
         Ok(Signature { query: Secret::new(query), expires_ms })
+    }
+
+    /// Looks for an object that nobody made: an account without folders takes no signature for one.
+    async fn try_out(&self, location: &Location, query: &str) -> Result<(), NotLent> {
+        let (container, folder) = (location.container(), location.path());
+        let url = format!("{}/{container}/{folder}/.floeberg-probe?{query}", self.endpoint.trim_end_matches('/'));
+        let unavailable = |what: &str| Error::new(Kind::Unavailable, format!("{} {what}", self.endpoint));
+        let sent = self.client.get(url).header("x-ms-version", VERSION).send().await;
+        let status = sent
+            .map_err(|error| NotLent::Unreachable(unavailable("does not answer").because(error.without_url())))?
+            .status()
+            .as_u16();
+        match status {
+            200 | 404 => Ok(()),
+            400..=499 => Err(NotLent::Refused(unavailable(
+                "takes no signature for a folder: the storage account needs a hierarchical namespace; else set delegation = \"none\"",
+            ))),
+            _ => Err(NotLent::Unreachable(unavailable(&format!("answered HTTP {status} to a signature")))),
+        }
     }
 
     async fn signing(&self, now_ms: i64, expires_ms: i64) -> Result<Signing, NotLent> {
