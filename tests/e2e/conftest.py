@@ -248,12 +248,28 @@ def trino(request, trino_server, lake):
     return Catalog(trino_server, request.node.callspec.params["lake"])
 
 
+@pytest.fixture(scope="session", params=["seaweedfs", "minio"])
+def delegating_server(request, tmp_path_factory):
+    """A floeberg that delegates, over each store in turn."""
+    # Here, since it imports this module.
+    from delegating import Delegating
+
+    server = Delegating(tmp_path_factory.mktemp(f"delegating_{request.param}"), request.getfixturevalue(request.param))
+    yield server
+    assert server.stop() == 0, "a stop is clean"
+
+
 every_door = pytest.mark.parametrize("lake", [*LAKES, "token", "credential"], indirect=True)
+
+
+def name_of(request):
+    """The test's name, as a namespace may be called."""
+    return "".join(c if c.isalnum() else "_" for c in request.node.name).lower()
 
 
 @pytest.fixture
 def namespace(request, lake):
     """A fresh namespace."""
-    name = "".join(c if c.isalnum() else "_" for c in request.node.name).lower()
+    name = name_of(request)
     lake.pyiceberg().create_namespace(name)
     return name

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from conftest import LONG, Floeberg
+from conftest import LONG, Floeberg, name_of
 from relay import Unreliable
 
 STEPS = {
@@ -42,7 +42,7 @@ def server(network, tmp_path_factory):
 @pytest.fixture
 def table(request, network):
     """The path of a table of the test's own, to begin in calm weather."""
-    name = "".join(c if c.isalnum() else "_" for c in request.node.name).lower()
+    name = name_of(request)
     network.calm()
     network.failed.clear()
     yield f"{name}/t"
