@@ -23,6 +23,8 @@ from stores import CACHE, KEY, SECRET, MinIO, SeaweedFS
 
 BINARY = os.environ["E2E_BINARY"]
 LONG = os.environ.get("E2E_FORM") == "long"
+# Seconds for which keys are lent that are to expire under a test.
+BRIEFLY = 10
 
 
 def run(*arguments, cwd, **options):
@@ -221,7 +223,19 @@ def lake(request):
 
 
 @pytest.fixture(scope="session")
-def trino_server(tmp_path_factory, local_lake, seaweed_lake, guarded):
+def briefly_lent_lake(tmp_path_factory):
+    """A floeberg over a store that lends keys for some seconds."""
+    store = SeaweedFS(tmp_path_factory.mktemp("brief") / "data", longest=f"{BRIEFLY}s")
+    # The log tells of every request.
+    config = store.config("wh", more=store.lends()) + '[log]\nlevel = "debug"\n'
+    server = Floeberg(tmp_path_factory.mktemp("brief_lake"), config=config, store=store)
+    yield server
+    assert server.stop() == 0, "a stop is clean"
+    store.stop()
+
+
+@pytest.fixture(scope="session")
+def trino_server(tmp_path_factory, local_lake, seaweed_lake, guarded, briefly_lent_lake):
     """One Trino for all tests: each door is a catalog of it, called as `lake` calls it."""
     # Here, since it imports this module.
     from trino_server import Trino, iceberg
@@ -233,6 +247,7 @@ def trino_server(tmp_path_factory, local_lake, seaweed_lake, guarded):
             # A table's place is its name, and files are written as the catalog says where the table does not say.
             "seaweedfs": iceberg(seaweed_lake, **{"iceberg.unique-table-location": "false", "iceberg.compression-codec": "SNAPPY"}),
             "credential": iceberg(Entrance(guarded, "credential"), **{"iceberg.rest-catalog.nested-namespace-enabled": "true"}),
+            "lent": iceberg(briefly_lent_lake, lent=True),
             "reader": iceberg(Entrance(guarded, "token", "read")),
             "tpch": {"connector.name": "tpch"},
         },
@@ -257,6 +272,17 @@ def delegating_server(request, tmp_path_factory):
     server = Delegating(tmp_path_factory.mktemp(f"delegating_{request.param}"), request.getfixturevalue(request.param))
     yield server
     assert server.stop() == 0, "a stop is clean"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder with room for a few MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], check=True)
+    yield folder
+    # A server that a failed test left behind still holds it.
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 every_door = pytest.mark.parametrize("lake", [*LAKES, "token", "credential"], indirect=True)

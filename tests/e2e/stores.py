@@ -117,9 +117,11 @@ class SeaweedFS(S3):
     makes_buckets = True
     role = "arn:aws:iam::000000000000:role/vend"
 
-    def __init__(self, folder):
+    def __init__(self, folder, longest="12h"):
+        """Keys are lent for `longest` at most."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        self.longest = longest
         names = [
             "s3.port", "s3.port.iceberg", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port",
             "volume.port.grpc", "filer.port", "filer.port.grpc", "admin.port", "admin.port.grpc", "s3.port.lance",
@@ -147,7 +149,7 @@ class SeaweedFS(S3):
         }
         return {
             "sts": {
-                "tokenDuration": "1h", "maxSessionLength": "12h", "issuer": "seaweedfs-sts",
+                "tokenDuration": "1h", "maxSessionLength": self.longest, "issuer": "seaweedfs-sts",
                 "signingKey": base64.b64encode(b"harness-signs-tokens-with-32-byt").decode(),
             },
             "policy": {"defaultEffect": "Deny", "storeType": "memory"},
