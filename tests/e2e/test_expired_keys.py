@@ -98,6 +98,8 @@ def test_who_loads_a_table_again_is_lent_other_keys(briefly_lent_lake, catalog, 
     db.execute("INSERT INTO ice.ns.t VALUES (2)")
     trino.sql("INSERT INTO ns.t VALUES 3")
     assert ids(catalog.load_table("ns.t")) == read_by_duckdb() == read_by_trino() == [0, 1, 2, 3]
+    trino.sql("CREATE TABLE ns.copy AS SELECT id FROM ns.t WHERE id > 1")
+    assert ids(catalog.load_table("ns.copy")) == [2, 3]
 
 
 def test_a_server_whose_own_keys_have_expired_says_so_and_goes_on_with_others(borrower):

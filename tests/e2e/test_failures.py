@@ -180,7 +180,7 @@ def flat(row):
     return (*row.values(), place["city"], place["zip"])
 
 
-WRITES = 20 if LONG else 6
+WRITES = 20 if LONG else 4
 
 
 def test_writers_of_one_partition_are_told_of_conflicts_and_no_row_is_lost_or_doubled(lake, trino, namespace):

@@ -144,9 +144,9 @@ def from_the_first(which):
 
 # A manifest is put by the engine, the metadata file by the catalog.
 WRITES = [
-    ("PyIceberg", "manifest", OSError, "NETWORK_CONNECTION"), ("PyIceberg", "metadata", ServiceUnavailableError, "the store does not answer"),
-    # It asks again for a quarter of a minute.
-    *([("DuckDB", "metadata", duckdb.Error, "HTTP 503")] if LONG else []),
+    ("PyIceberg", "metadata", ServiceUnavailableError, "the store does not answer"),
+    # DuckDB asks again for a quarter of a minute.
+    *([("PyIceberg", "manifest", OSError, "NETWORK_CONNECTION"), ("DuckDB", "metadata", duckdb.Error, "HTTP 503")] if LONG else []),
 ]
 
 
