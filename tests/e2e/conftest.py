@@ -24,7 +24,7 @@ from stores import CACHE, KEY, SECRET, MinIO, SeaweedFS
 BINARY = os.environ["E2E_BINARY"]
 LONG = os.environ.get("E2E_FORM") == "long"
 # Seconds for which keys are lent that are to expire under a test.
-BRIEFLY = 10
+BRIEFLY = 12
 
 
 def run(*arguments, cwd, **options):

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 from pyiceberg.catalog import load_catalog
+from pyiceberg.exceptions import ValidationException
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.typedef import Record
@@ -130,7 +131,7 @@ def append_as_it_is(table, path, count, partition):
     """By PyIceberg's own way the file's columns would get field ids by their names."""
     file = DataFile.from_args(
         content=DataFileContent.DATA, file_path=path, file_format=FileFormat.PARQUET, partition=Record(partition), record_count=count,
-        file_size_in_bytes=len(table.io.new_input(path)), spec_id=table.metadata.default_spec_id,
+        file_size_in_bytes=len(table.io.new_input(path)),
     )
     file.spec_id = table.metadata.default_spec_id
     with table.transaction() as transaction, transaction.update_snapshot().fast_append() as append:
@@ -233,7 +234,7 @@ def test_of_two_who_write_a_partition_anew_the_second_is_told_and_may_try_again(
     loaded = lake.pyiceberg().load_table(name)
     anew = lambda table: table.overwrite(rows(20, part=["p"]), "part == 'p'")
     trino.sql(f"UPDATE {name} SET id = 10 WHERE part = 'p'")
-    with pytest.raises(Exception) as conflict:
+    with pytest.raises(ValidationException, match="data files were found"):
         anew(loaded)
     assert trino.column(f"SELECT id FROM {name} ORDER BY id") == [2, 10]
     anew(lake.pyiceberg().load_table(name))
