@@ -23,6 +23,8 @@ from stores import CACHE, KEY, SECRET, MinIO, SeaweedFS
 
 BINARY = os.environ["E2E_BINARY"]
 LONG = os.environ.get("E2E_FORM") == "long"
+# Seconds for which keys are lent that are to expire under a test.
+BRIEFLY = 12
 
 
 def run(*arguments, cwd, **options):
@@ -221,7 +223,19 @@ def lake(request):
 
 
 @pytest.fixture(scope="session")
-def trino_server(tmp_path_factory, local_lake, seaweed_lake, guarded):
+def briefly_lent_lake(tmp_path_factory):
+    """A floeberg over a store that lends keys for some seconds."""
+    store = SeaweedFS(tmp_path_factory.mktemp("brief") / "data", longest=f"{BRIEFLY}s")
+    # The log tells of every request.
+    config = store.config("wh", more=store.lends()) + '[log]\nlevel = "debug"\n'
+    server = Floeberg(tmp_path_factory.mktemp("brief_lake"), config=config, store=store)
+    yield server
+    assert server.stop() == 0, "a stop is clean"
+    store.stop()
+
+
+@pytest.fixture(scope="session")
+def trino_server(tmp_path_factory, local_lake, seaweed_lake, guarded, briefly_lent_lake):
     """One Trino for all tests: each door is a catalog of it, called as `lake` calls it."""
     # Here, since it imports this module.
     from trino_server import Trino, iceberg
@@ -233,6 +247,7 @@ def trino_server(tmp_path_factory, local_lake, seaweed_lake, guarded):
             # A table's place is its name, and files are written as the catalog says where the table does not say.
             "seaweedfs": iceberg(seaweed_lake, **{"iceberg.unique-table-location": "false", "iceberg.compression-codec": "SNAPPY"}),
             "credential": iceberg(Entrance(guarded, "credential"), **{"iceberg.rest-catalog.nested-namespace-enabled": "true"}),
+            "lent": iceberg(briefly_lent_lake, lent=True),
             "reader": iceberg(Entrance(guarded, "token", "read")),
             "tpch": {"connector.name": "tpch"},
         },
@@ -248,12 +263,39 @@ def trino(request, trino_server, lake):
     return Catalog(trino_server, request.node.callspec.params["lake"])
 
 
+@pytest.fixture(scope="session", params=["seaweedfs", "minio"])
+def delegating_server(request, tmp_path_factory):
+    """A floeberg that delegates, over each store in turn."""
+    # Here, since it imports this module.
+    from delegating import Delegating
+
+    server = Delegating(tmp_path_factory.mktemp(f"delegating_{request.param}"), request.getfixturevalue(request.param))
+    yield server
+    assert server.stop() == 0, "a stop is clean"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder with room for a few MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], check=True)
+    yield folder
+    # A server that a failed test left behind still holds it.
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
 every_door = pytest.mark.parametrize("lake", [*LAKES, "token", "credential"], indirect=True)
+
+
+def name_of(request):
+    """The test's name, as a namespace may be called."""
+    return "".join(c if c.isalnum() else "_" for c in request.node.name).lower()
 
 
 @pytest.fixture
 def namespace(request, lake):
     """A fresh namespace."""
-    name = "".join(c if c.isalnum() else "_" for c in request.node.name).lower()
+    name = name_of(request)
     lake.pyiceberg().create_namespace(name)
     return name

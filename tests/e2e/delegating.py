@@ -29,6 +29,12 @@ class Delegating(Guarded):
         top = 'auth = "token"\nbase-path = "/some/lake"\ndefault-warehouse = "own"\n'
         super().__init__(folder, top + "".join(blocks), store)
 
+    def namespace(self, name):
+        """A fresh namespace in every warehouse."""
+        for warehouse in ["lent", *WAYS]:
+            self.ask("POST", "namespaces", warehouse, json={"namespace": [name]})
+        return name
+
     def ask(self, method, path, warehouse, right="write", asked=None, wanted=200, **more):
         """A request under `/v1`, of the warehouse by its prefix."""
         prefix = "" if warehouse == "own" else f"{warehouse}/"

@@ -117,9 +117,11 @@ class SeaweedFS(S3):
     makes_buckets = True
     role = "arn:aws:iam::000000000000:role/vend"
 
-    def __init__(self, folder):
+    def __init__(self, folder, longest="12h"):
+        """Keys are lent for `longest` at most."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        self.longest = longest
         names = [
             "s3.port", "s3.port.iceberg", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port",
             "volume.port.grpc", "filer.port", "filer.port.grpc", "admin.port", "admin.port.grpc", "s3.port.lance",
@@ -147,7 +149,7 @@ class SeaweedFS(S3):
         }
         return {
             "sts": {
-                "tokenDuration": "1h", "maxSessionLength": "12h", "issuer": "seaweedfs-sts",
+                "tokenDuration": "1h", "maxSessionLength": self.longest, "issuer": "seaweedfs-sts",
                 "signingKey": base64.b64encode(b"harness-signs-tokens-with-32-byt").decode(),
             },
             "policy": {"defaultEffect": "Deny", "storeType": "memory"},
@@ -182,11 +184,27 @@ class MinIO(S3):
         self.client().create_bucket(Bucket=self.bucket)
 
 
-class Azurite:
+class Emulator:
+    """What the emulators have in common: an `object` is asked for with a request of its own kind."""
+
+    makes_buckets = False
+
+    def read(self, key):
+        answer = self.object(key)
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+    def key_of(self, location):
+        return urlsplit(location).path.lstrip("/")
+
+    def stop(self):
+        self.process.kill()
+
+
+class Azurite(Emulator):
     """An emulator of Azure's blob store, with one account and one container."""
 
     account, container = "harness", "plain"
-    makes_buckets = False
     key = base64.b64encode(SECRET.encode()).decode()
 
     def __init__(self, folder):
@@ -239,16 +257,8 @@ class Azurite:
         # The answer begins with a mark of byte order, which `text` would keep.
         return [name.text for name in ElementTree.fromstring(answer.content).iter("Name")]
 
-    def read(self, key):
-        answer = self.ask("GET", key)
-        assert answer.status_code == 200, answer.text
-        return answer.content
-
-    def key_of(self, location):
-        return urlsplit(location).path.lstrip("/")
-
-    def stop(self):
-        self.process.kill()
+    def object(self, key):
+        return self.ask("GET", key)
 
 
 class AzureFileIO(PyArrowFileIO):
@@ -261,11 +271,10 @@ class AzureFileIO(PyArrowFileIO):
         return scheme, container, container + path.removeprefix(netloc)
 
 
-class FakeGcs:
+class FakeGcs(Emulator):
     """An emulator of Google's store, and before it a proxy for the interface that it has only in part."""
 
     bucket = "plain"
-    makes_buckets = False
 
     def __init__(self, folder):
         folder = Path(folder)
@@ -311,17 +320,12 @@ class FakeGcs:
         assert answer.status_code == 200, answer.text
         return [item["name"] for item in answer.json().get("items", [])]
 
-    def read(self, key):
-        answer = requests.get(f"{self.json}/{self.bucket}/o/{quote(key, safe='')}?alt=media", timeout=30)
-        assert answer.status_code == 200, answer.text
-        return answer.content
-
-    def key_of(self, location):
-        return urlsplit(location).path.lstrip("/")
+    def object(self, key):
+        return requests.get(f"{self.json}/{self.bucket}/o/{quote(key, safe='')}?alt=media", timeout=30)
 
     def stop(self):
         self.proxy.down()
-        self.process.kill()
+        super().stop()
 
 
 class XmlInterface(Relay):

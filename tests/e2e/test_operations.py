@@ -172,16 +172,6 @@ def test_properties_that_are_not_followed_are_said_once(server):
     assert len(said) == 1 and "ns.t" in said[0] and "WARN" in said[0], said
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "small"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], check=True)
-    yield folder
-    # A server that a failed test left behind still holds it.
-    subprocess.run(["umount", "--lazy", folder], check=True)
-
-
 def test_a_full_disk_refuses_and_loses_nothing(small_disk):
     server = Floeberg(small_disk)
     push = lambda first: requests.post(

@@ -4,13 +4,14 @@ One JVM serves all tests: each door is a catalog of the session.
 """
 
 import os
+import time
 
 import pytest
 from pyiceberg.catalog import load_catalog
 from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
-from conftest import CACHE, LONG, every_door
+from conftest import BRIEFLY, CACHE, LONG, every_door
 from delegating import Delegating
 from planning import Planner, path, plans_answered
 
@@ -339,6 +340,23 @@ def test_spark_lives_without_keys_of_its_own(spark, delegating, request, way, as
     assert sql(f"SELECT count(*) FROM {ns}.t") == [(6,)]
     sql(f"DROP TABLE {ns}.copy PURGE")
     assert store.keys(folder) == []
+
+
+@pytest.mark.skipif(not LONG, reason="Keys take their time to expire.")
+def test_spark_asks_for_other_keys_before_its_own_expire(spark, briefly_lent_lake):
+    settings = {"uri": briefly_lent_lake.url, "header.X-Iceberg-Access-Delegation": "vended-credentials"}
+    ice = Catalog(spark, "brief", settings)
+    ice.sql("CREATE NAMESPACE in_spark")
+    ice.sql("CREATE TABLE in_spark.t USING iceberg AS SELECT id FROM range(3)")
+    asked = lambda: briefly_lent_lake.process.log.read_text().count('/tables/t/credentials"')
+    before = asked()
+    # A statement that outlives the keys it began with: each row of it takes a second.
+    ice.spark.udf.register("slowly", lambda id: time.sleep(1) or id, "long")
+    ice.sql(f"INSERT INTO in_spark.t SELECT slowly(id) FROM range(3, {BRIEFLY + 3})")
+    time.sleep(BRIEFLY + 1)
+    assert ice.column("SELECT id FROM in_spark.t ORDER BY id") == list(range(BRIEFLY + 3))
+    ice.sql("INSERT INTO in_spark.t VALUES (100)")
+    assert ice.sql("SELECT count(*), max(id) FROM in_spark.t") == [(BRIEFLY + 4, 100)] and asked() > before
 
 
 @pytest.mark.parametrize("lake", ["token", "credential"], indirect=True)

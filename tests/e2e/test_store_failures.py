@@ -1,16 +1,23 @@
-"""A store that fails while rows are pushed: what is acknowledged is in the table once, what is not is not, and it goes on after.
+"""A store that fails, is down or is full: what is acknowledged is in the table once, what is not is not, and it goes on after.
 
-Between floeberg and a real store stands a proxy that fails as it is told to. Retries hide what they can.
+Between floeberg, or an engine, and a real store stands a proxy that fails as it is told to. Retries hide what they can. The
+full store is a real one on a small disk.
 """
 
 import random
+import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
+import duckdb
+import pyarrow as pa
 import pytest
 import requests
+from pyiceberg.exceptions import ServiceUnavailableError
 
-from conftest import LONG, Floeberg
+from conftest import LONG, Floeberg, name_of
 from relay import Unreliable
+from stores import MinIO
 
 STEPS = {
     "data": lambda request: request.method == "PUT" and request.target.endswith(".parquet"),
@@ -42,11 +49,15 @@ def server(network, tmp_path_factory):
 @pytest.fixture
 def table(request, network):
     """The path of a table of the test's own, to begin in calm weather."""
-    name = "".join(c if c.isalnum() else "_" for c in request.node.name).lower()
+    name = name_of(request)
     network.calm()
     network.failed.clear()
     yield f"{name}/t"
     network.calm()
+
+
+def rows(*ids):
+    return pa.table({"id": pa.array(ids, pa.int64())})
 
 
 def push(server, table, ids):
@@ -59,9 +70,8 @@ def accepted(server, table, ids):
     assert answer.json()["rows"]["written"] == len(ids)
 
 
-def found(server, network, table):
-    """What an engine reads when the network is well again."""
-    network.calm()
+def found(server, table):
+    """What an engine reads."""
     return sorted(server.pyiceberg().load_table(table.replace("/", ".")).scan().to_arrow()["id"].to_pylist())
 
 
@@ -73,7 +83,8 @@ def test_a_put_that_fails_twice_is_not_noticed(server, network, table, how, step
     accepted(server, table, [1, 2])
     assert len(network.failed) >= 2 and {one[0] for one in network.failed} == {how}, network.failed
     accepted(server, table, [3])
-    assert found(server, network, table) == [0, 1, 2, 3]
+    network.calm()
+    assert found(server, table) == [0, 1, 2, 3]
 
 
 def test_a_read_that_fails_is_read_again(server, network, table):
@@ -83,7 +94,8 @@ def test_a_read_that_fails_is_read_again(server, network, table):
         network.fail(how, 1, lambda request: request.method == "GET" and "metadata" in request.target)
     accepted(server, table, [1])
     assert {one[0] for one in network.failed} == {"busy", "reset"}
-    assert found(server, network, table) == [0, 1]
+    network.calm()
+    assert found(server, table) == [0, 1]
 
 
 def test_a_store_that_goes_on_failing_is_told_and_nothing_is_committed(server, network, table):
@@ -93,7 +105,8 @@ def test_a_store_that_goes_on_failing_is_told_and_nothing_is_committed(server, n
     assert len(network.failed) > 2, "it was tried again"
     network.calm()
     accepted(server, table, [2])
-    assert found(server, network, table) == [0, 2]
+    network.calm()
+    assert found(server, table) == [0, 2]
 
 
 def told_that_it_is_away(answer):
@@ -118,8 +131,43 @@ def test_a_store_that_is_down_is_told_and_work_goes_on_when_it_is_back(server, n
     finally:
         network.up()
     accepted(server, table, [1])
-    assert found(server, network, table) == [0, 1]
+    network.calm()
+    assert found(server, table) == [0, 1]
     assert requests.get(f"{server.url}/health/ready", timeout=60).status_code == 200
+
+
+def from_the_first(which):
+    """True of the first request that `which` is true of, and of all that come after it."""
+    begun = []
+    return lambda request: bool(begun) or (which(request) and not begun.append(request))
+
+
+# A manifest is put by the engine, the metadata file by the catalog.
+WRITES = [
+    ("PyIceberg", "metadata", ServiceUnavailableError, "the store does not answer"),
+    # DuckDB asks again for a quarter of a minute.
+    *([("PyIceberg", "manifest", OSError, "NETWORK_CONNECTION"), ("DuckDB", "metadata", duckdb.Error, "HTTP 503")] if LONG else []),
+]
+
+
+@pytest.mark.parametrize("engine, step, kind, words", WRITES, ids=[f"{engine}-{step}" for engine, step, *_ in WRITES])
+def test_a_store_that_goes_down_in_the_middle_of_an_engines_write(server, network, table, engine, step, kind, words):
+    accepted(server, table, [0])
+    name = table.replace("/", ".")
+    catalog, db = server.pyiceberg(), server.duckdb()
+    write = {
+        "PyIceberg": lambda id: catalog.load_table(name).append(rows(id)),
+        "DuckDB": lambda id: db.execute(f"INSERT INTO ice.{name} VALUES ({id})"),
+    }[engine]
+    before = catalog.load_table(name).metadata_location
+    network.fail("reset", 10_000, from_the_first(STEPS[step]))
+    with pytest.raises(kind, match=words):
+        write(1)
+    network.calm()
+    assert catalog.load_table(name).metadata_location == before
+    write(2)
+    accepted(server, table, [3])
+    assert found(server, table) == [0, 2, 3]
 
 
 def test_in_foul_weather_exactly_what_is_acknowledged_is_there(server, network, table):
@@ -136,8 +184,63 @@ def test_in_foul_weather_exactly_what_is_acknowledged_is_there(server, network, 
 
     with ThreadPoolExecutor(4) as pushers:
         list(pushers.map(pusher, range(4)))
-    read = found(server, network, table)
+    network.calm()
+    read = found(server, table)
     assert len(read) == len(set(read)), "a row is there twice"
     assert acknowledged <= set(read) and not refused & set(read)
     assert set(read) - acknowledged <= open_ended
     assert {one[0] for one in network.failed} == {"busy", "reset", "lost"} and len(acknowledged) > 30
+
+
+@pytest.fixture
+def small_store(small_disk):
+    """A store that says when it is full; SeaweedFS says of everything that it encountered an internal error."""
+    store = MinIO(small_disk / "data")
+    yield store
+    store.stop()
+
+
+def fill(disk):
+    """A file that leaves no room beside it."""
+    filler = disk / "filler"
+    with filler.open("wb") as out:
+        out.write(b"x" * shutil.disk_usage(disk).free)
+    return filler
+
+
+def test_a_store_that_is_full_is_told_and_work_goes_on_when_there_is_room(small_disk, small_store, tmp_path):
+    server = Floeberg(tmp_path / "lake", config=small_store.config("wh"), store=small_store)
+    accepted(server, "ns/t", range(100))
+    catalog, db = server.pyiceberg(), server.duckdb()
+    before = catalog.load_table("ns.t")
+    insert = "INSERT INTO ice.ns.t VALUES (101)"
+    filler = fill(small_disk)
+    pushed, *refused = at_once(
+        lambda: push(server, "ns/t", [1_000]),
+        lambda: catalog.load_table("ns.t").transaction().set_properties(k="v").commit_transaction(),
+        lambda: catalog.create_table("ns.other", rows().schema),
+        # What these write themselves finds no room.
+        lambda: catalog.load_table("ns.t").append(rows(1_000)),
+        lambda: db.execute(insert),
+    )
+    told_that_it_is_away(pushed)
+    assert "the store is full: make room" in pushed.json()["detail"], pushed.text
+    for failure in refused[:2]:
+        assert isinstance(failure, ServiceUnavailableError) and "the store is full: make room" in str(failure), failure
+    assert all(re.search("(?i)no space left|storage ?full", str(failure)) for failure in refused[2:]), refused
+    now = catalog.load_table("ns.t")
+    assert now.metadata_location == before.metadata_location and now.scan().to_arrow().num_rows == 100, "reading goes on"
+    assert not catalog.table_exists("ns.other")
+    filler.unlink()
+    accepted(server, "ns/t", [100])
+    db.execute(insert)
+    catalog.load_table("ns.t").append(rows(102))
+    assert found(server, "ns/t") == list(range(103))
+    assert server.stop() == 0
+
+
+def at_once(*asks):
+    """What each gives, or how it fails."""
+    with ThreadPoolExecutor(len(asks)) as askers:
+        under_way = [askers.submit(ask) for ask in asks]
+        return [one.exception() or one.result() for one in under_way]

@@ -12,7 +12,7 @@ import pytest
 import requests
 from pyiceberg.exceptions import NoSuchTableError
 
-from conftest import Floeberg, run
+from conftest import Floeberg, name_of, run
 from processes import free_ports
 from stores import Azurite, Directory, FakeGcs
 
@@ -40,7 +40,7 @@ def server(store, tmp_path_factory):
 
 @pytest.fixture
 def namespace(request, server):
-    name = "".join(c if c.isalnum() else "_" for c in request.node.name).lower()
+    name = name_of(request)
     server.pyiceberg().create_namespace(name)
     return name
 

@@ -89,15 +89,17 @@ class Catalog:
         return value
 
 
-def iceberg(lake, **more):
-    """The properties of a catalog that is this floeberg. Trino has names of its own for what other clients share."""
+def iceberg(lake, lent=False, **more):
+    """The properties of a catalog that is this floeberg, with keys of its own or such as it is lent. Trino has names of its
+    own for what other clients share."""
     settings = lake.client_settings()
     rest = "iceberg.rest-catalog"
     properties = {
         "connector.name": "iceberg",
         "iceberg.catalog.type": "rest",
         f"{rest}.uri": settings["uri"],
-        "iceberg.register-table-procedure.enabled": "true",
+        # It does not start with both.
+        "iceberg.register-table-procedure.enabled": "false" if lent else "true",
         # What would be kept for days may go at once.
         "iceberg.expire-snapshots.min-retention": "0s",
         "iceberg.remove-orphan-files.min-retention": "0s",
@@ -117,8 +119,11 @@ def iceberg(lake, **more):
         # Trino takes neither endpoint nor region from a catalog.
         properties |= {
             "fs.s3.enabled": "true", "s3.endpoint": lake.store.endpoint, "s3.path-style-access": "true", "s3.region": "us-east-1",
-            "s3.aws-access-key": KEY, "s3.aws-secret-key": SECRET,
         }
+        if lent:
+            properties[f"{rest}.vended-credentials-enabled"] = "true"
+        else:
+            properties |= {"s3.aws-access-key": KEY, "s3.aws-secret-key": SECRET}
     else:
         properties |= {"fs.local.enabled": "true", "local.location": "/"}
     return properties | more
