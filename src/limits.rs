@@ -235,7 +235,7 @@ pub const STORE_REQUEST: Duration = Duration::from_secs(15);
 pub const STORE_CONNECT: Duration = Duration::from_secs(3);
 
 /// How often an object whose put was not answered is looked for and put again.
-pub const PUT_ATTEMPTS: usize = 2;
+pub const PUT_ATTEMPTS: usize = 3;
 
 /// Bytes from which on an object goes up in parts.
 pub const MULTIPART_FROM_BYTES: usize = 32 << 20;

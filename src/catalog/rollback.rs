@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use super::change::{Change, Update};
+use super::change::{Change, Requirement, Update};
 use super::metadata::snapshot::{MAIN, SnapshotRef};
 use super::{Catalog, Loaded, place, refused};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::lake::Company;
 use crate::limits;
 use crate::names::TableName;
@@ -49,7 +49,13 @@ impl Catalog {
     /// The metadata files that a table has had.
     pub async fn metadata_log(&self, name: &TableName) -> Result<MetadataLog> {
         let row = self.find(name).await?;
-        let loaded = self.load_row(&row).await;
+        let loaded = match self.load_row(&row).await {
+            // A store that cannot be asked says nothing of the file.
+            Err(error) if !matches!(error.kind(), Kind::Invalid | Kind::NotFound(_) | Kind::TooLarge) => {
+                return Err(error);
+            }
+            loaded => loaded,
+        };
         let mut earlier: Vec<EarlierFile> = Vec::new();
         let logged = loaded.as_ref().map(|loaded| loaded.metadata.metadata_log.as_slice()).unwrap_or_default();
         for entry in logged.iter().rev() {
@@ -113,7 +119,9 @@ impl Catalog {
             Some(main) => SnapshotRef { snapshot_id: id, ..main.clone() },
             None => SnapshotRef::branch(id),
         };
-        let change = Change { requirements: Vec::new(), updates: vec![Update::SetRef(MAIN.to_owned(), reference)] };
+        // Somebody who wrote meanwhile is not undone unseen.
+        let requirements = vec![Requirement::RefSnapshotId(MAIN.to_owned(), current)];
+        let change = Change { requirements, updates: vec![Update::SetRef(MAIN.to_owned(), reference)] };
         self.commit(name, change).await
     }
 
@@ -124,19 +132,16 @@ impl Catalog {
         if row.metadata_location == location {
             return self.load_row(&row).await;
         }
+        // Files that are on their way out of the warehouse stay until this is done.
+        let _stays = self.registering.read().await;
         let earlier = self.load_file(&location).await?;
-        let uuid = earlier.metadata.table_uuid.as_deref().unwrap_or(&row.uuid);
-        if !super::change::same_uuid(uuid, &row.uuid) {
-            return Err(Error::invalid(format!(
-                "Cannot roll back {name} to {location:?}: that file is of the table with uuid {uuid}, this one's is {}",
-                row.uuid
-            )));
-        }
+        self.check_earlier(&row, &location, &earlier).await?;
         let now_ms = self.clock.now_ms();
         let mut metadata = earlier.metadata.clone();
         metadata.last_updated_ms = metadata.last_updated_ms.max(now_ms);
         self.check_places(None, &metadata)?;
-        let file = self.new_file(metadata, Some(&row), Some(&earlier))?;
+        let current = self.load_row(&row).await.ok();
+        let file = self.new_file(metadata, Some(&row), Some(current.as_deref().unwrap_or(&earlier)))?;
         let verdict = async {
             self.write_metadata(&file.location, file.answer.text(), Company::Alone).await?;
             let to = self.pointer_to(&file.metadata, &file.location);
@@ -154,5 +159,35 @@ impl Catalog {
                 Err(refused(&refusal))
             }
         }
+    }
+
+    /// Refuses a metadata file that is another table's, or whose current snapshot is not there any more.
+    async fn check_earlier(&self, row: &TableRow, location: &str, earlier: &Loaded) -> Result<()> {
+        let name = &row.name;
+        let refused = |why: String| Error::invalid(format!("Cannot roll back {name} to {location:?}: {why}"));
+        match earlier.metadata.table_uuid.as_deref() {
+            Some(uuid) if super::change::same_uuid(uuid, &row.uuid) => {}
+            Some(uuid) => {
+                let own = &row.uuid;
+                return Err(refused(format!("that file is of the table with uuid {uuid}, this one's is {own}")));
+            }
+            // Old writers left it out: then only the folder tells whose file it is.
+            None if location.starts_with(&format!("{}/", row.location)) => {}
+            None => {
+                let own = &row.location;
+                return Err(refused(format!("that file names no uuid and is not in the table's folder {own}")));
+            }
+        }
+        let current = earlier.metadata.current_snapshot();
+        if let Some(list) = current.and_then(|snapshot| snapshot.manifest_list.as_deref()) {
+            let begun = self.warehouse.read_range(list, 0, 4).await;
+            begun.map_err(|error| match error.kind() {
+                Kind::NotFound(_) => {
+                    refused(format!("{list:?}, the list of its current snapshot's manifests, is gone")).because(error)
+                }
+                _ => error,
+            })?;
+        }
+        Ok(())
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Remote {
     /// Whether the store has said that it knows no create-only put: then unique names alone keep objects from being
     /// overwritten.
     overwrites: AtomicBool,
+    /// Whether the last create-only put was answered so: one such answer may be a stray one.
+    doubted: AtomicBool,
 }
 
 /// What came of one try to put an object.
@@ -41,7 +43,7 @@ impl Remote {
     /// Opens the bucket; nothing is asked of it yet.
     pub(super) fn open(location: &Location, settings: &StoreSettings) -> Result<(Self, Own)> {
         let (store, own) = opening::open(location, settings)?;
-        Ok((Self { store, overwrites: AtomicBool::new(false) }, own))
+        Ok((Self { store, overwrites: AtomicBool::new(false), doubted: AtomicBool::new(false) }, own))
     }
 
     pub(super) async fn create(&self, location: &Location, bytes: Bytes) -> Result<()> {
@@ -73,7 +75,10 @@ impl Remote {
         let overwrites = self.overwrites.load(Ordering::Relaxed);
         let mode = if overwrites { PutMode::Overwrite } else { PutMode::Create };
         match self.store.put_opts(path, bytes.clone().into(), PutOptions { mode, ..PutOptions::default() }).await {
-            Ok(_) => Put::Done,
+            Ok(_) => {
+                self.doubted.store(false, Ordering::Relaxed);
+                Put::Done
+            }
             // Also what S3 answers while another try of the same put is under way.
             Err(error @ E::AlreadyExists { .. }) => match self.store.head(path).await {
                 Ok(there) if there.size != bytes.len() as u64 => Put::Refused(error),
@@ -84,11 +89,13 @@ impl Remote {
                 Put::Refused(error)
             }
             Err(error) if !overwrites && is_not_implemented(&error) => {
-                tracing::warn!(
-                    object = %path,
-                    "the store knows no create-only put: unique names alone keep objects from being overwritten"
-                );
-                self.overwrites.store(true, Ordering::Relaxed);
+                if self.doubted.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        object = %path,
+                        "the store knows no create-only put: unique names alone keep objects from being overwritten"
+                    );
+                    self.overwrites.store(true, Ordering::Relaxed);
+                }
                 Put::Unknown(error)
             }
             Err(error) => Put::Unknown(error),
@@ -182,24 +189,24 @@ fn store_error(done: &str, location: &Location, error: object_store::Error) -> E
     use object_store::Error as E;
     let text = chain(&error);
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    // The text holds the object's key too, which may be any word.
+    let codes = |codes: &[&str]| codes.iter().any(|code| text.contains(&format!("<Code>{code}</Code>")));
     let bucket = location.bucket();
     let (kind, why) = match &error {
-        _ if says(&["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"]) => {
+        _ if codes(&["NoSuchBucket", "ContainerNotFound"]) || says(&["The specified bucket does not exist"]) => {
             (Kind::Unavailable, format!("there is no bucket {bucket:?}: create it, or mend the warehouse's url"))
         }
-        _ if says(&["RequestTimeTooSkewed"]) => {
+        _ if codes(&["ExpiredToken", "TokenRefreshRequired"]) => {
+            (Kind::Unavailable, "the warehouse's keys have expired: give it others".to_owned())
+        }
+        _ if codes(&["RequestTimeTooSkewed"]) => {
             (Kind::Unavailable, "this machine's clock and the store's differ too much: set the clock".to_owned())
         }
-        _ if says(&["AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraint"]) => {
+        _ if codes(&["AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraint"]) => {
             (Kind::Unavailable, format!("bucket {bucket:?} is in another region: set the warehouse's region"))
         }
-        _ if says(&[
-            "XMinioStorageFull",
-            "QuotaExceeded",
-            "InsufficientCapacity",
-            "no space left",
-            "No space left",
-        ]) =>
+        _ if codes(&["XMinioStorageFull", "QuotaExceeded", "InsufficientCapacity"])
+            || says(&["no space left", "No space left"]) =>
         {
             (Kind::Unavailable, "the store is full: make room, or add to it".to_owned())
         }
@@ -212,7 +219,7 @@ fn store_error(done: &str, location: &Location, error: object_store::Error) -> E
                 "listed" => "list",
                 _ => "read",
             };
-            let why = if says(&[
+            let why = if codes(&[
                 "SignatureDoesNotMatch",
                 "InvalidAccessKeyId",
                 "AuthenticationFailed",

@@ -61,6 +61,9 @@ async fn who_asks_is_lent_keys_for_the_table_alone() {
     assert_eq!(again.text, loaded.text);
     let (tag, plain_tag) = (&loaded.headers["etag"], &plain.headers["etag"]);
     assert_ne!(tag, plain_tag);
+    assert_eq!(loaded.headers["cache-control"], "private, no-store");
+    assert!(plain.headers.get("cache-control").is_none());
+    assert!(plain.headers.get_all("vary").iter().any(|value| value == "x-iceberg-access-delegation"));
     ask(&server, &[VENDED, ("if-none-match", tag.to_str().expect("text"))]).await.expect(304);
     ask(&server, &[VENDED, ("if-none-match", plain_tag.to_str().expect("text"))]).await.expect(200);
     let more = server.get(&format!("{T}/credentials")).await.expect(200);
@@ -262,7 +265,7 @@ async fn a_put_whose_answer_is_lost_is_looked_for() {
     }
     assert_eq!(bucket.keys().len(), files + 3, "one file each");
     // A store that knows no create-only put is used without.
-    bucket.fail(&Method::PUT, &[Fault::Refused(501, "NotImplemented")]);
+    bucket.fail(&Method::PUT, &[Fault::Refused(501, "NotImplemented"), Fault::Refused(501, "NotImplemented")]);
     server.post(T, &set).await.expect(200);
 }
 
@@ -273,10 +276,11 @@ async fn what_a_store_says_is_put_into_words() {
         (Fault::Refused(403, "AccessDenied"), "may not write there"),
         (Fault::Refused(403, "SignatureDoesNotMatch"), "does not know the warehouse's keys"),
         (Fault::Refused(403, "RequestTimeTooSkewed"), "set the clock"),
+        (Fault::Refused(400, "ExpiredToken"), "keys have expired"),
         (Fault::Refused(400, "AuthorizationHeaderMalformed"), "another region"),
     ] {
         let (bucket, server) = lake("").await;
-        bucket.fail(&Method::PUT, &[fault.clone(), fault]);
+        bucket.fail(&Method::PUT, &[fault.clone(), fault.clone(), fault]);
         let set = json!({"updates": [{"action": "set-properties", "updates": {"a": "1"}}], "requirements": []});
         server.post(T, &set).await.refused(503, "SlowDownException", words);
         assert!(server.get(T).await.json()["metadata"]["properties"].get("a").is_none(), "nothing happened");

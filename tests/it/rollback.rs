@@ -116,6 +116,25 @@ async fn only_what_the_table_was_is_gone_back_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_no_table_could_be_read_from_is_not_gone_back_to() {
+    let server = Server::start().await;
+    let files = three_commits(&server).await;
+    let path = |location: &str| location.trim_start_matches("file://").to_owned();
+    let mut old: Value = serde_json::from_slice(&std::fs::read(path(&files[1])).expect("read")).expect("JSON");
+    old["format-version"] = json!(1);
+    old.as_object_mut().expect("an object").remove("table-uuid");
+    let stray = server.warehouse().join("stray.metadata.json");
+    std::fs::write(&stray, old.to_string()).expect("written");
+    let refused = roll_back(&server, json!({"metadata-location": format!("file://{}", stray.display())})).await;
+    assert!(refused.expect(400).text.contains("names no uuid"));
+    let list = old["snapshots"][1]["manifest-list"].as_str().expect("a list");
+    std::fs::remove_file(path(list)).expect("there");
+    let refused = roll_back(&server, json!({"metadata-location": files[1]})).await.expect(400);
+    assert!(refused.text.contains(list) && refused.text.contains("is gone"), "{}", refused.text);
+    roll_back(&server, json!({"metadata-location": files[0]})).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_does_it_too() {
     let mut server = Server::start().await;
     let files = three_commits(&server).await;

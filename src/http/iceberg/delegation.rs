@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::header::CACHE_CONTROL;
+use http::header::{CACHE_CONTROL, VARY};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method};
 use indexmap::IndexMap;
@@ -65,8 +65,24 @@ impl Delegated {
         here.catalog.could_grant(self.asked).await
     }
 
-    /// A `LoadTableResult` for who asked, or that nothing has changed since the last one.
+    /// A `LoadTableResult` for who asked, or that nothing has changed since the last one. No cache between may keep keys, or
+    /// give who asks in one way what another was given.
     pub(super) async fn answer(
+        &self,
+        here: &Here,
+        name: &TableName,
+        loaded: (&Loaded, Snapshots),
+        accepted: &Accepted,
+    ) -> Result<Response> {
+        let mut response = self.answer_for(here, name, loaded, accepted).await?;
+        if self.asked != Asked::default() {
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+        }
+        response.headers_mut().append(VARY, HeaderValue::from_static("x-iceberg-access-delegation"));
+        Ok(response)
+    }
+
+    async fn answer_for(
         &self,
         here: &Here,
         name: &TableName,

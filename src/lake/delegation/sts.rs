@@ -112,7 +112,7 @@ impl Sts {
                 ),
             );
             // Of what is wrong with it itself it may recover.
-            let passing = status.is_server_error() && status != reqwest::StatusCode::NOT_IMPLEMENTED;
+            let passing = status.is_server_error() && status.as_u16() != 501;
             return Err(if passing { NotLent::Unreachable(error) } else { NotLent::Refused(error) });
         }
         let no_service = |error: quick_xml::DeError| NotLent::Refused(self.silent().because(error));
