@@ -45,6 +45,9 @@ class Directory:
     def client_settings(self):
         return {}
 
+    def reader_settings(self, prefix):
+        return {}
+
     def wrong_keys(self):
         return []
 
@@ -93,6 +96,18 @@ class S3:
 
     def client_settings(self):
         return {"s3.access-key-id": KEY, "s3.secret-access-key": SECRET}
+
+    def reader_settings(self, prefix):
+        """What one is told who has no catalog: where the store is, and keys that get what lies under a prefix and do no more."""
+        sts = boto3.client("sts", endpoint_url=self.endpoint, region_name="us-east-1", aws_access_key_id=KEY, aws_secret_access_key=SECRET)
+        allowed = {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": [f"arn:aws:s3:::{self.bucket}/{prefix}/*"]}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+        role = self.role or "arn:aws:iam::000000000000:role/any"
+        keys = sts.assume_role(RoleArn=role, RoleSessionName="reader", Policy=policy)["Credentials"]
+        return {
+            "s3.endpoint": self.endpoint, "s3.region": "us-east-1", "s3.access-key-id": keys["AccessKeyId"],
+            "s3.secret-access-key": keys["SecretAccessKey"], "s3.session-token": keys["SessionToken"],
+        }
 
     def wrong_keys(self):
         return [("secret-access-key", SECRET, "not-the-secret"), ("access-key-id", KEY, "nobody")]
