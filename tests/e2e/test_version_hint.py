@@ -61,7 +61,7 @@ def store(request, tmp_path):
 
 
 def all_read(store, path, wanted):
-    settings = store.reader_settings(store.key_of(path))
+    settings = store.own_settings(store.key_of(path))
     wanted = sorted(tuple(row.values()) for row in arrow(wanted).to_pylist())
     for reader, read in READERS.items():
         assert sorted(read(path, settings)) == wanted, reader
@@ -99,4 +99,4 @@ def test_a_table_that_does_not_ask_is_not(store, tmp_path):
     path = server.pyiceberg().load_table("ns.t").location()
     server.stop()
     with pytest.raises(duckdb.Error, match="[Vv]ersion"):
-        by_duckdb(path, store.reader_settings(store.key_of(path)))
+        by_duckdb(path, store.own_settings(store.key_of(path)))

@@ -115,8 +115,10 @@ def iceberg(lake, **more):
         # Trino takes neither endpoint nor region from a catalog.
         properties |= {
             "fs.s3.enabled": "true", "s3.endpoint": lake.store.endpoint, "s3.path-style-access": "true", "s3.region": "us-east-1",
-            "s3.aws-access-key": KEY, "s3.aws-secret-key": SECRET,
         }
+        # It registers no tables with keys that it is lent.
+        lent = {f"{rest}.vended-credentials-enabled": "true", "iceberg.register-table-procedure.enabled": "false"}
+        properties |= lent if lake.lends else {"s3.aws-access-key": KEY, "s3.aws-secret-key": SECRET}
     else:
         properties |= {"fs.local.enabled": "true", "local.location": "/"}
     return properties | more

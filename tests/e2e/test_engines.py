@@ -1,0 +1,99 @@
+"""Flink, ClickHouse, Polars and Daft with keys that they are lent, on real stores: each reads what others wrote, and is read by all.
+
+Each cell is a table of its own, so that one says what another cannot do. Multisets are compared, as in the matrix.
+"""
+
+import pytest
+
+from conftest import LONG, Guarded, duckdb_with_extensions
+
+if not LONG:
+    pytest.skip("the long form installs these engines", allow_module_level=True)
+
+from engines import ENGINES, arrow_schema
+from test_matrix import ARROW, TYPES, multiset, read_by_everyone, rows_of, write_by_duckdb, write_by_ingest, write_by_pyiceberg, write_by_trino
+from trino_server import Catalog, Trino, iceberg
+
+OTHERS = {"trino": write_by_trino, "duckdb": write_by_duckdb, "pyiceberg": write_by_pyiceberg, "ingest": write_by_ingest}
+
+
+class Lending(Guarded):
+    """A floeberg that asks for tokens and lends keys."""
+
+    lends = True
+
+    def __init__(self, folder, store):
+        # ClickHouse looks for tables at a wrong place when the endpoint that it is lent does not end with a slash.
+        config = store.config("engines", more=store.lends(), endpoint=f"{store.endpoint}/")
+        super().__init__(folder, f'auth = "token"\n{config}', store)
+        self.headers = {"Authorization": f"Bearer {self.secrets['write']}"}
+
+    def client_settings(self):
+        return {"uri": self.url, "token": self.secrets["write"]}
+
+    def duckdb(self):
+        connection = duckdb_with_extensions()
+        connection.execute(f"CREATE SECRET shown (TYPE iceberg, TOKEN '{self.secrets['write']}')")
+        connection.execute(
+            f"ATTACH '' AS ice (TYPE iceberg, ENDPOINT '{self.url}', SECRET shown, "
+            "ACCESS_DELEGATION_MODE 'vended_credentials', READ_ONLY false)"
+        )
+        return connection
+
+
+@pytest.fixture(scope="module", params=["seaweedfs", "minio"])
+def lake(request, tmp_path_factory):
+    server = Lending(tmp_path_factory.mktemp("lending"), request.getfixturevalue(request.param))
+    yield server
+    assert server.stop() == 0, "a stop is clean"
+
+
+@pytest.fixture(scope="module")
+def trino(lake, tmp_path_factory):
+    server = Trino(tmp_path_factory.mktemp("trino_lent"), {"lent": iceberg(lake)})
+    yield Catalog(server, "lent")
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def engines(lake, tmp_path_factory):
+    made = {name: kind(lake, tmp_path_factory.mktemp(name)) for name, kind in ENGINES.items()}
+    yield made
+    for engine in made.values():
+        engine.stop()
+
+
+def counted(rows, names, engine=None):
+    rows = [engine.said(row) if engine else row for row in rows]
+    return multiset([tuple(row[name] for name in names) for row in rows], names)
+
+
+@pytest.mark.parametrize("writer", OTHERS)
+def test_engines_read_what_others_wrote(lake, trino, engines, namespace, writer):
+    table, rows = f"{namespace}.t", rows_of(writer)
+    lake.pyiceberg().create_table(table, schema=ARROW)
+    OTHERS[writer](trino, lake, table, rows)
+    for name, engine in engines.items():
+        assert multiset(engine.read(table, list(TYPES))) == counted(rows, TYPES, engine), name
+
+
+# Polars makes no tables.
+MAKERS = [(writer, maker) for writer in ENGINES for maker in ("itself", "pyiceberg") if (writer, maker) != ("polars", "itself")]
+
+
+@pytest.mark.parametrize(("writer", "maker"), MAKERS)
+def test_everyone_reads_what_an_engine_wrote(lake, trino, engines, namespace, writer, maker):
+    table, engine = f"{namespace}.t", engines[writer]
+    cannot = engine.unwritable | (engine.uncreatable if maker == "itself" else set())
+    names = [name for name in TYPES if name not in cannot]
+    if maker == "itself":
+        engine.create(table, names)
+    else:
+        lake.pyiceberg().create_table(table, schema=arrow_schema(names))
+    rows = rows_of("pyiceberg")
+    engine.write(table, rows, names)
+    rows = [engine.said(row) for row in rows]
+    for reader, read in read_by_everyone(trino, lake, table, names).items():
+        assert multiset(read, names) == counted(rows, names), reader
+    for reader, other in engines.items():
+        assert multiset(other.read(table, names), names) == counted(rows, names, other), reader
