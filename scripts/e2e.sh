@@ -33,7 +33,8 @@ done
 if [ "$form" = long ]; then
     "$(dirname "$0")/flink.sh" "$cache"
     "$(dirname "$0")/python_engines.sh" "$cache"
-    export PYTHONPATH="$cache/engines"
+    PYTHONPATH="$(cd "$cache/engines" && pwd)"
+    export PYTHONPATH
 fi
 
 javascript="$cache/javascript"

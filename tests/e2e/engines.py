@@ -104,7 +104,8 @@ class Flink:
 
     def said(self, row):
         # A time has milliseconds.
-        return {**row, "t": row["t"] and row["t"].replace(microsecond=row["t"].microsecond // 1000 * 1000)}
+        at = row.get("t")
+        return {**row, "t": at and at.replace(microsecond=at.microsecond // 1000 * 1000)}
 
     def stop(self):
         self.lines.stop()
@@ -113,8 +114,8 @@ class Flink:
 class ClickHouse:
     """ClickHouse's catalog database. It lists its locations when it makes a table, with keys of its own; else it takes what is lent."""
 
-    # A time it writes as a long; it makes no booleans, no times with a zone, and no bytes that are no text.
-    unwritable, uncreatable = {"t"}, {"b", "tz", "x"}
+    # A time it writes as a long, bytes as text, whatever they are; and it makes neither booleans nor timestamps with a zone.
+    unwritable, uncreatable = {"t", "x"}, {"b", "tz"}
     types = {
         "id": "Nullable(Int64)", "i": "Nullable(Int32)", "r": "Nullable(Float32)", "d": "Nullable(Float64)", "c": "Nullable(Decimal(12, 2))",
         "day": "Nullable(Date32)", "ts": "Nullable(DateTime64(6))", "s": "Nullable(String)", "a": "Array(Nullable(Int64))",
@@ -139,7 +140,8 @@ class ClickHouse:
         own = store.own_settings(prefix, write=True)
         place = [f"{store.endpoint}/{store.bucket}/{prefix}/", *(own[f"s3.{key}"] for key in ("access-key-id", "secret-access-key", "session-token"))]
         columns = ", ".join(f"{name} {self.types[name]}" for name in names)
-        self.lines.ask(f"CREATE TABLE ice.`{table}` ({columns}) ENGINE = IcebergS3({', '.join(map(repr, place))}) PARTITION BY day")
+        # Not by a date: its manifests say that it is a number, and DuckDB, which trusts the table, dies of that.
+        self.lines.ask(f"CREATE TABLE ice.`{table}` ({columns}) ENGINE = IcebergS3({', '.join(map(repr, place))}) PARTITION BY i")
 
     def write(self, table, rows, names):
         some = ", ".join(names)
@@ -162,7 +164,7 @@ class ClickHouse:
 
     def said(self, row):
         # Collections are never null, and a time is a count of whole seconds.
-        at = row["t"]
+        at = row.get("t")
         since_midnight = at and (at.hour * 60 + at.minute) * 60 + at.second
         return {**row, "t": since_midnight, "a": row["a"] or [], "m": row["m"] or {}, "st": row["st"] or {"n": None, "w": None}}
 

@@ -16,6 +16,11 @@ from trino_server import Catalog, Trino, iceberg
 
 OTHERS = {"trino": write_by_trino, "duckdb": write_by_duckdb, "pyiceberg": write_by_pyiceberg, "ingest": write_by_ingest}
 
+# Daft finds no lists in files of DuckDB's, also where the columns asked for are others.
+CANNOT = {("duckdb", "daft"): "list type must have a single child"}
+# Polars looks for an optional planner before it takes PyIceberg.
+pytestmark = pytest.mark.filterwarnings("ignore:.*polars_iceberg")
+
 
 class Lending(Guarded):
     """A floeberg that asks for tokens and lends keys."""
@@ -74,7 +79,11 @@ def test_engines_read_what_others_wrote(lake, trino, engines, namespace, writer)
     lake.pyiceberg().create_table(table, schema=ARROW)
     OTHERS[writer](trino, lake, table, rows)
     for name, engine in engines.items():
-        assert multiset(engine.read(table, list(TYPES))) == counted(rows, TYPES, engine), name
+        if (writer, name) in CANNOT:
+            with pytest.raises(Exception, match=CANNOT[writer, name]):
+                engine.read(table, list(TYPES))
+        else:
+            assert multiset(engine.read(table, list(TYPES))) == counted(rows, TYPES, engine), name
 
 
 # Polars makes no tables.
@@ -92,7 +101,7 @@ def test_everyone_reads_what_an_engine_wrote(lake, trino, engines, namespace, wr
         lake.pyiceberg().create_table(table, schema=arrow_schema(names))
     rows = rows_of("pyiceberg")
     engine.write(table, rows, names)
-    rows = [engine.said(row) for row in rows]
+    rows = [engine.said({name: row[name] for name in names}) for row in rows]
     for reader, read in read_by_everyone(trino, lake, table, names).items():
         assert multiset(read, names) == counted(rows, names), reader
     for reader, other in engines.items():
