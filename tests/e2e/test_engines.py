@@ -3,6 +3,8 @@
 Each cell is a table of its own, so that one says what another cannot do. Multisets are compared, as in the matrix.
 """
 
+from datetime import date
+
 import pytest
 
 from conftest import LONG, Guarded, duckdb_with_extensions
@@ -11,7 +13,7 @@ if not LONG:
     pytest.skip("the long form installs these engines", allow_module_level=True)
 
 from engines import ENGINES, arrow_schema
-from test_matrix import ARROW, TYPES, multiset, read_by_everyone, rows_of, write_by_duckdb, write_by_ingest, write_by_pyiceberg, write_by_trino
+from test_matrix import ARROW, TYPES, multiset, push, read_by_everyone, rows_of, write_by_duckdb, write_by_ingest, write_by_pyiceberg, write_by_trino
 from trino_server import Catalog, Trino, iceberg
 
 OTHERS = {"trino": write_by_trino, "duckdb": write_by_duckdb, "pyiceberg": write_by_pyiceberg, "ingest": write_by_ingest}
@@ -84,6 +86,23 @@ def test_engines_read_what_others_wrote(lake, trino, engines, namespace, writer)
                 engine.read(table, list(TYPES))
         else:
             assert multiset(engine.read(table, list(TYPES))) == counted(rows, TYPES, engine), name
+
+
+def test_engines_read_a_table_that_lived(lake, trino, engines, namespace):
+    """Made and partitioned by a push of rows; a column came, rows went, by files of deletes and by whole files."""
+    table = f"{namespace}.t"
+    push(lake, table, [{"id": id, "day": f"2024-01-0{1 + id % 3}", "d": id / 2} for id in range(9)], partition_by="day")
+    trino.sql(f"ALTER TABLE {table} ADD COLUMN s varchar")
+    trino.sql(f"DELETE FROM {table} WHERE id = 4")
+    trino.sql(f"DELETE FROM {table} WHERE day = DATE '2024-01-03'")
+    trino.sql(f"UPDATE {table} SET s = 'changed' WHERE id = 6")
+    push(lake, table, [{"id": 9, "day": "2024-01-03", "s": "late"}, {"id": 9, "day": "2024-01-03", "s": "late"}])
+    kept = [(0, 1, 0.0, None), (1, 2, 0.5, None), (3, 1, 1.5, None), (6, 1, 3.0, "changed"), (7, 2, 3.5, None), *[(9, 3, None, "late")] * 2]
+    names = ["id", "day", "d", "s"]
+    wanted = multiset([(id, date(2024, 1, day), amount, note) for id, day, amount, note in kept], names)
+    assert lake.pyiceberg().load_table(table).inspect.delete_files().num_rows, "some rows went by files of deletes"
+    for name, engine in engines.items():
+        assert multiset(engine.read(table, names), names) == wanted, name
 
 
 # Polars makes no tables.
