@@ -29,6 +29,14 @@ done
 
 "$(dirname "$0")/trino.sh" "$cache"
 
+# Engines that only the long form meets.
+if [ "$form" = long ]; then
+    "$(dirname "$0")/flink.sh" "$cache"
+    "$(dirname "$0")/python_engines.sh" "$cache"
+    PYTHONPATH="$(cd "$cache/engines" && pwd)"
+    export PYTHONPATH
+fi
+
 javascript="$cache/javascript"
 # iceberg-js asks for Node 22 and runs on 20, of which npm would warn.
 "$here/../../scripts/node_modules.sh" "$here/javascript" "$javascript"

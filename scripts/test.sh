@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every test. Installs what it needs under ~/.cache/floeberg and starts every server itself, on loopback.
 #   scripts/test.sh          the short form, which CI runs
-#   scripts/test.sh --long   the full form: long kill runs
+#   scripts/test.sh --long   the full form: long kill runs, and engines that are big to install
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

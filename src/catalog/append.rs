@@ -76,7 +76,9 @@ impl Catalog {
             failpoint::at("append.put")?;
             if self.swap_file(row, &file, &leftover, now_ms).await? {
                 failpoint::passed("append.swapped");
-                return Ok(self.settled(file));
+                let loaded = self.settled(file);
+                self.put_hints([(name, &loaded)]).await;
+                return Ok(loaded);
             }
         }
         Err(Error::conflict(format!("Table was changed concurrently: {name}")))

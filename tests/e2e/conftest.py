@@ -37,6 +37,10 @@ class Floeberg:
 
     # One who may read only, where somebody is asked.
     reader = None
+    # What a request carries that no client of Iceberg's makes.
+    headers = {}
+    # Whether clients reach a bucket with keys they are lent, and have none.
+    lends = False
 
     def __init__(self, folder, config="", arguments=(), store=None):
         self.folder = Path(folder)

@@ -45,6 +45,9 @@ class Directory:
     def client_settings(self):
         return {}
 
+    def own_settings(self, prefix):
+        return {}
+
     def wrong_keys(self):
         return []
 
@@ -93,6 +96,24 @@ class S3:
 
     def client_settings(self):
         return {"s3.access-key-id": KEY, "s3.secret-access-key": SECRET}
+
+    def own_settings(self, prefix, write=False):
+        """What one is told who is lent nothing: where the store is, and keys of his own that get, or get and put, what lies
+        under a prefix and do no more."""
+        under = {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": [f"arn:aws:s3:::{self.bucket}/{prefix}/*"]}
+        allowed = [under]
+        if write:
+            under["Action"].append("s3:PutObject")
+            listed = {"StringLike": {"s3:prefix": f"{prefix}/*"}}
+            allowed.append({"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": [f"arn:aws:s3:::{self.bucket}"], "Condition": listed})
+        policy = json.dumps({"Version": "2012-10-17", "Statement": allowed})
+        sts = boto3.client("sts", endpoint_url=self.endpoint, region_name="us-east-1", aws_access_key_id=KEY, aws_secret_access_key=SECRET)
+        role = self.role or "arn:aws:iam::000000000000:role/any"
+        keys = sts.assume_role(RoleArn=role, RoleSessionName="own", Policy=policy)["Credentials"]
+        return {
+            "s3.endpoint": self.endpoint, "s3.region": "us-east-1", "s3.access-key-id": keys["AccessKeyId"],
+            "s3.secret-access-key": keys["SecretAccessKey"], "s3.session-token": keys["SessionToken"],
+        }
 
     def wrong_keys(self):
         return [("secret-access-key", SECRET, "not-the-secret"), ("access-key-id", KEY, "nobody")]

@@ -98,8 +98,7 @@ def iceberg(lake, lent=False, **more):
         "connector.name": "iceberg",
         "iceberg.catalog.type": "rest",
         f"{rest}.uri": settings["uri"],
-        # It does not start with both.
-        "iceberg.register-table-procedure.enabled": "false" if lent else "true",
+        "iceberg.register-table-procedure.enabled": "true",
         # What would be kept for days may go at once.
         "iceberg.expire-snapshots.min-retention": "0s",
         "iceberg.remove-orphan-files.min-retention": "0s",
@@ -120,8 +119,9 @@ def iceberg(lake, lent=False, **more):
         properties |= {
             "fs.s3.enabled": "true", "s3.endpoint": lake.store.endpoint, "s3.path-style-access": "true", "s3.region": "us-east-1",
         }
-        if lent:
-            properties[f"{rest}.vended-credentials-enabled"] = "true"
+        if lent or lake.lends:
+            # It registers no tables with keys that it is lent: it would not start with both.
+            properties |= {f"{rest}.vended-credentials-enabled": "true", "iceberg.register-table-procedure.enabled": "false"}
         else:
             properties |= {"s3.aws-access-key": KEY, "s3.aws-secret-key": SECRET}
     else:

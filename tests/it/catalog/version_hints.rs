@@ -48,8 +48,13 @@ async fn a_hint_follows_every_commit_of_a_table_that_asks() {
     assert!(hint(&server, "t") != first && hint(&server, "t") == current(&server, "t").await);
     set(&server, "plain", &json!({ASKED: "true"})).await;
     assert_eq!(hint(&server, "plain"), current(&server, "plain").await);
+    server.post("/ingest/v1/ns/t", &json!([{"id": 1, "name": "a"}])).await.expect(200);
+    assert_eq!(hint(&server, "t"), current(&server, "t").await, "rows that are pushed are a commit too");
     let left = fs::read_dir(server.warehouse().join("ns/t/metadata")).expect("there");
-    let left = left.filter(|entry| !entry.as_ref().expect("there").file_name().to_string_lossy().ends_with(".json"));
+    let left = left.filter(|entry| {
+        let name = entry.as_ref().expect("there").file_name().to_string_lossy().into_owned();
+        !name.ends_with(".json") && !name.ends_with(".avro")
+    });
     assert_eq!(left.count(), 1, "nothing is left beside it");
     let malformed = json!({"name": "bad", "schema": schema(), "properties": {ASKED: "perhaps"}});
     server.post("/v1/namespaces/ns/tables", &malformed).await.refused(400, "IllegalArgumentException", "true or false");
