@@ -193,6 +193,13 @@ pub struct DataDirLock {
     file: File,
 }
 
+impl Drop for DataDirLock {
+    fn drop(&mut self) {
+        // A process that is being started holds a copy of the file until it runs: to close ours alone would not let go.
+        drop(self.file.unlock());
+    }
+}
+
 impl DataDirLock {
     /// Takes the lock, making the directory where needed.
     pub fn take(data_dir: &Path) -> Result<Self> {

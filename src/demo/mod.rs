@@ -97,6 +97,25 @@ Read with DuckDB (INSTALL iceberg; LOAD iceberg;):
 
 ATTACH '' AS floeberg (TYPE iceberg, ENDPOINT '{url}', AUTHORIZATION_TYPE 'none', ACCESS_DELEGATION_MODE 'none');
 SELECT carrier, count(*) AS flights, round(avg(dep_delay), 1) AS delay FROM floeberg.demo.flights GROUP BY carrier ORDER BY flights DESC;
+
+Read with Spark 3.5 (spark-sql of any Spark 3.5 with Scala 2.12):
+
+spark-sql --packages org.apache.iceberg:iceberg-spark-runtime-3.5_2.12:1.11.0 \
+  --conf spark.sql.catalog.floeberg=org.apache.iceberg.spark.SparkCatalog \
+  --conf spark.sql.catalog.floeberg.type=rest --conf spark.sql.catalog.floeberg.uri={url} \
+  -e 'SELECT origin, count(*) AS flights FROM floeberg.demo.flights GROUP BY origin ORDER BY flights DESC'
+
+Read with Trino (its etc/catalog/floeberg.properties, on this machine):
+
+connector.name=iceberg
+iceberg.catalog.type=rest
+iceberg.rest-catalog.uri={url}
+fs.local.enabled=true
+local.location=/
+
+and then (trino --execute):
+
+SELECT dest, count(*) AS flights FROM floeberg.demo.flights WHERE time < TIMESTAMP '2013-01-02 00:00:00 UTC' GROUP BY dest ORDER BY flights DESC LIMIT 5
 "#
     )
 }

@@ -1,12 +1,15 @@
 """The demo does what it says, and what it prints to copy works as printed."""
 
+import os
 import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import conftest
-from conftest import BINARY, Process, answers
+from conftest import BINARY, CACHE, Process, answers
+from trino_server import Trino
 
 
 def start(folder):
@@ -19,11 +22,29 @@ def start(folder):
 
 def snippet(text, title):
     """What stands below a title, up to the next one."""
-    titles = ["Push a row (curl)", "Read with PyIceberg", "Read with DuckDB", "The server goes on"]
+    titles = [
+        "Push a row (curl)", "Read with PyIceberg", "Read with DuckDB", "Read with Spark 3.5", "Read with Trino", "and then (trino", "The server goes on",
+    ]
     rest = text.split(title, 1)[1].split(":\n", 1)[1]
     for other in titles:
         rest = rest.split(f"\n{other}", 1)[0]
     return rest.strip()
+
+
+def spark_sql(command, folder):
+    """The lines that a command of Spark's prints. Packages are those of the tests' cache, which knows no Maven repository."""
+    settings = folder / "ivysettings.xml"
+    settings.write_text(
+        f"""<ivysettings><settings defaultResolver="cached"/><caches defaultCacheDir="{folder}/ivy"/><resolvers>
+        <filesystem name="cached"><artifact pattern="{CACHE}/jars/[artifact]-[revision].[ext]"/></filesystem>
+        </resolvers></ivysettings>"""
+    )
+    (folder / "spark-defaults.conf").write_text(f"spark.jars.ivySettings {settings}\nspark.ui.enabled false\nspark.driver.memory 1g\n")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "SPARK_CONF_DIR": str(folder), "SPARK_LOCAL_IP": "127.0.0.1"}
+    done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [line for line in done.stdout.splitlines() if "\t" in line]
 
 
 def test_the_demo_runs_and_its_snippets_work(tmp_path):
@@ -46,6 +67,12 @@ def test_the_demo_runs_and_its_snippets_work(tmp_path):
         if statement.strip():
             found = db.execute(statement).fetchall()
     assert found[0][0] == "B6" and ("FB", 1, None) in found and sum(row[1] for row in found) == 5026
+
+    assert sum(int(line.split("\t")[1]) for line in spark_sql(snippet(text, "Read with Spark 3.5"), tmp_path)) == 5026
+    trino = Trino(tmp_path / "trino", {"floeberg": snippet(text, "Read with Trino")})
+    busiest = trino.sql(snippet(text, "and then (trino"))
+    trino.stop()
+    assert len(busiest) == 5 and all(len(dest) == 3 and flights > 10 for dest, flights in busiest), busiest
 
     assert process.stop(signal.SIGINT) == 0
     assert not answers(f"{url}/health/live")

@@ -35,7 +35,7 @@ def write(path, properties):
 
 
 class Trino:
-    """A server with these catalogs (name -> properties). One wrong property in one of them ends it at its start."""
+    """A server with these catalogs (name -> properties, or the text of their file). One wrong property in one of them ends it at its start."""
 
     def __init__(self, folder, catalogs):
         folder = Path(folder)
@@ -43,7 +43,8 @@ class Trino:
         (etc / "catalog").mkdir(parents=True)
         (folder / "plugin").symlink_to(INSTALLED / "plugin")
         for name, properties in catalogs.items():
-            write(etc / "catalog" / f"{name}.properties", properties)
+            file = etc / "catalog" / f"{name}.properties"
+            file.write_text(properties) if isinstance(properties, str) else write(file, properties)
         write(etc / "log.properties", {"io.trino": "WARN"})
         self.port = free_ports(1)[0]
         url = f"http://127.0.0.1:{self.port}"
