@@ -16,6 +16,7 @@ mod load;
 mod plans;
 mod process;
 mod rows;
+mod store;
 
 use std::time::Instant;
 
@@ -40,6 +41,7 @@ fn main() {
         ("commits_cpu", commits_cpu),
         ("plans", plans::plans),
         ("ndjson", rows::ndjson),
+        ("store", store::store),
     ] {
         if name.contains(&filter) {
             run();

@@ -26,6 +26,13 @@ impl Server {
         Self::over(tempfile::tempdir().expect("a directory"), None)
     }
 
+    /// A server with this configuration file.
+    pub fn configured(toml: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("floeberg.toml"), toml).expect("written");
+        Self::over(dir, None)
+    }
+
     /// A server that wants a token.
     pub fn guarded() -> Self {
         let dir = tempfile::tempdir().expect("a directory");

@@ -18,11 +18,16 @@ use super::process::Server;
 const BATCH_ROWS: usize = 8_192;
 
 /// The flights of the demo, over and over, as one body of at least so many bytes.
-fn body(least: usize) -> Vec<u8> {
+pub fn body(least: usize) -> Vec<u8> {
     let mut flights = Vec::new();
     let packed: &[u8] = include_bytes!("../../src/demo/flights.ndjson.gz");
     flate2::read::GzDecoder::new(packed).read_to_end(&mut flights).expect("the flights");
     flights.repeat(least.div_ceil(flights.len()))
+}
+
+/// One flight.
+pub fn one_row() -> Vec<u8> {
+    body(1).split_inclusive(|byte| *byte == b'\n').next().expect("a line").to_vec()
 }
 
 /// NDJSON bytes a CPU-second.
