@@ -1,7 +1,7 @@
 """What the real-client tests share: servers on loopback, and clients of them.
 
 `lake` is a floeberg over a local directory and, again, over a bucket of a real SeaweedFS (in the long form of a MinIO too):
-one suite, every store.
+one suite, every store. No client of a bucket is told a key: it is lent some.
 `every_door` gives it to a test in two ways more: by a token, and as an OAuth client.
 Every process is started on a free port and stopped by its id.
 """
@@ -23,6 +23,8 @@ from stores import CACHE, KEY, SECRET, MinIO, SeaweedFS
 
 BINARY = os.environ["E2E_BINARY"]
 LONG = os.environ.get("E2E_FORM") == "long"
+# What a client says to be lent keys.
+LEND = {"header.X-Iceberg-Access-Delegation": "vended-credentials"}
 
 
 def run(*arguments, cwd, **options):
@@ -36,7 +38,7 @@ class Floeberg:
     # One who may read only, where somebody is asked.
     reader = None
 
-    def __init__(self, folder, config="", arguments=(), store=None):
+    def __init__(self, folder, config="", arguments=(), store=None, lends=False):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "floeberg.toml").write_text(config)
@@ -44,6 +46,8 @@ class Floeberg:
         self.url = f"http://127.0.0.1:{self.port}"
         self.arguments = arguments
         self.store = store
+        # Whether it lends its clients keys, or they are told some of their own.
+        self.lends = lends
         self.process = None
         self.start()
 
@@ -67,7 +71,9 @@ class Floeberg:
         return self.process.child.pid
 
     def client_settings(self):
-        """What a client sets, by the names that Iceberg's clients share. For a bucket: its own keys, and nothing else."""
+        """What a client sets, by the names that Iceberg's clients share. For a bucket: that keys be lent, or its own, and nothing else."""
+        if self.lends:
+            return {"uri": self.url, **LEND}
         return {"uri": self.url, **(self.store.client_settings() if self.store else {})}
 
     def pyiceberg(self):
@@ -75,7 +81,7 @@ class Floeberg:
 
     def duckdb(self):
         connection = duckdb_with_extensions()
-        if self.store:
+        if self.store and not self.lends:
             endpoint = self.store.endpoint.removeprefix("http://")
             connection.execute(
                 f"CREATE SECRET (TYPE s3, KEY_ID '{KEY}', SECRET '{SECRET}', ENDPOINT '{endpoint}', "
@@ -83,7 +89,7 @@ class Floeberg:
             )
         connection.execute(
             f"ATTACH '' AS ice (TYPE iceberg, ENDPOINT '{self.url}', AUTHORIZATION_TYPE 'none', "
-            "ACCESS_DELEGATION_MODE 'none', READ_ONLY false)"
+            f"ACCESS_DELEGATION_MODE '{'vended_credentials' if self.lends else 'none'}', READ_ONLY false)"
         )
         return connection
 
@@ -190,14 +196,16 @@ def local_lake(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def seaweed_lake(tmp_path_factory, seaweedfs):
-    server = Floeberg(tmp_path_factory.mktemp("seaweed"), config=seaweedfs.config("wh"), store=seaweedfs)
-    yield server
-    assert server.stop() == 0, "a stop is clean"
+    yield from lending(tmp_path_factory.mktemp("seaweed"), seaweedfs)
 
 
 @pytest.fixture(scope="session")
 def minio_lake(tmp_path_factory, minio):
-    server = Floeberg(tmp_path_factory.mktemp("minio_lake"), config=minio.config("wh"), store=minio)
+    yield from lending(tmp_path_factory.mktemp("minio_lake"), minio)
+
+
+def lending(folder, store):
+    server = Floeberg(folder, config=store.config("wh", more=store.lends()), store=store, lends=True)
     yield server
     assert server.stop() == 0, "a stop is clean"
 

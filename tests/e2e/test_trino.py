@@ -153,12 +153,15 @@ def test_trino_tends_a_table(trino, lake, namespace):
     assert "stray.parquet" not in kept and names([statistics.statistics_path, metadata.current_snapshot().manifest_list, big[2]]) <= kept
     assert sorted(sql(f"SELECT * FROM {table}")) == [(1, "n1"), (2, "n2"), (3, "n3")]
 
-    # Forgotten with its files in place, and taken in again.
+    # Forgotten with its files in place, and taken in again: which Trino does not do with lent keys.
     metadata_location = lake.pyiceberg().load_table(table).metadata_location
     sql(f"CALL system.unregister_table('{namespace}', 't')")
     assert column(f"SHOW TABLES IN {namespace}") == [] and names(objects(lake, location)) == kept
-    last = names([metadata_location]).pop()
-    sql(f"CALL system.register_table('{namespace}', 'back', '{location}', '{last}')")
+    if lake.store:
+        lake.pyiceberg().register_table(f"{namespace}.back", metadata_location)
+    else:
+        last = names([metadata_location]).pop()
+        sql(f"CALL system.register_table('{namespace}', 'back', '{location}', '{last}')")
     assert sorted(sql(f"SELECT * FROM {namespace}.back")) == [(1, "n1"), (2, "n2"), (3, "n3")]
     # Files that only a snapshot's list of what it removed still names.
     for tidy in ("optimize", "expire_snapshots(retention_threshold => '0s')"):

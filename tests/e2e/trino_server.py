@@ -9,7 +9,7 @@ from pathlib import Path
 import requests
 import trino.dbapi
 
-from conftest import CACHE, KEY, SECRET, Process, free_ports
+from conftest import CACHE, Process, free_ports
 
 INSTALLED = CACHE / "trino-483"
 # It stops at once on an older Java, and on one without the vector module.
@@ -95,7 +95,6 @@ def iceberg(lake, **more):
         "connector.name": "iceberg",
         "iceberg.catalog.type": "rest",
         f"{rest}.uri": settings["uri"],
-        "iceberg.register-table-procedure.enabled": "true",
         # What would be kept for days may go at once.
         "iceberg.expire-snapshots.min-retention": "0s",
         "iceberg.remove-orphan-files.min-retention": "0s",
@@ -112,13 +111,13 @@ def iceberg(lake, **more):
     if "token" in settings:
         properties |= {f"{rest}.security": "OAUTH2", f"{rest}.oauth2.token": settings["token"]}
     if lake.store:
-        # Trino takes neither endpoint nor region from a catalog.
+        # Trino takes neither endpoint nor region from a catalog, and keys where it is lent some: then it registers no table.
         properties |= {
             "fs.s3.enabled": "true", "s3.endpoint": lake.store.endpoint, "s3.path-style-access": "true", "s3.region": "us-east-1",
-            "s3.aws-access-key": KEY, "s3.aws-secret-key": SECRET,
+            f"{rest}.vended-credentials-enabled": "true",
         }
     else:
-        properties |= {"fs.local.enabled": "true", "local.location": "/"}
+        properties |= {"fs.local.enabled": "true", "local.location": "/", "iceberg.register-table-procedure.enabled": "true"}
     return properties | more
 
 
