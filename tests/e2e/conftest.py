@@ -256,6 +256,21 @@ def trino(request, trino_server, lake):
     return Catalog(trino_server, request.node.callspec.params["lake"])
 
 
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory):
+    """One JVM for all tests: each door is a catalog of its session."""
+    from spark_session import started
+
+    yield from started(tmp_path_factory.mktemp("spark"))
+
+
+@pytest.fixture
+def ice(request, spark, lake):
+    from spark_session import Catalog
+
+    return Catalog(spark, f"ice_{request.node.callspec.params['lake']}", lake.client_settings())
+
+
 every_door = pytest.mark.parametrize("lake", [*LAKES, "token", "credential"], indirect=True)
 
 

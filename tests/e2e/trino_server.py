@@ -5,6 +5,7 @@ Not `trino.py`: that is the name of Trino's client, which it imports.
 
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 import trino.dbapi
@@ -128,7 +129,7 @@ def objects(lake, location):
         pages = lake.store.client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/")
         found = (entry for page in pages for entry in page.get("Contents", ()))
         return {f"s3://{bucket}/{entry['Key']}": (entry["Size"], entry["LastModified"]) for entry in found}
-    root = Path(location.removeprefix("file:").replace("//", "/"))
+    root = Path(urlsplit(location).path)
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in root.rglob("*") if path.is_file()}
 
 
