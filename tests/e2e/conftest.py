@@ -229,17 +229,18 @@ def lake(request):
 
 
 @pytest.fixture(scope="session")
-def trino_server(tmp_path_factory, local_lake, seaweed_lake, guarded):
+def trino_server(request, tmp_path_factory, local_lake, guarded):
     """One Trino for all tests: each door is a catalog of it, called as `lake` calls it."""
     # Here, since it imports this module.
     from trino_server import Trino, iceberg
 
+    # A table's place is its name, and files are written as the catalog says where the table does not say.
+    of_a_store = {"iceberg.unique-table-location": "false", "iceberg.compression-codec": "SNAPPY"}
     server = Trino(
         tmp_path_factory.mktemp("trino"),
         {
             "local": iceberg(local_lake),
-            # A table's place is its name, and files are written as the catalog says where the table does not say.
-            "seaweedfs": iceberg(seaweed_lake, **{"iceberg.unique-table-location": "false", "iceberg.compression-codec": "SNAPPY"}),
+            **{name: iceberg(request.getfixturevalue(lake), **of_a_store) for name, lake in LAKES.items() if name != "local"},
             "credential": iceberg(Entrance(guarded, "credential"), **{"iceberg.rest-catalog.nested-namespace-enabled": "true"}),
             "reader": iceberg(Entrance(guarded, "token", "read")),
             "tpch": {"connector.name": "tpch"},

@@ -196,7 +196,7 @@ def test_spark_tidies_a_table(ice, lake, namespace):
     tidy(ice, lake, f"{namespace}.t")
 
 
-@pytest.mark.parametrize("lake", [*LAKES, "token"], indirect=True)
+@pytest.mark.parametrize("lake", [*(lake for lake in LAKES if LONG or lake != "local"), "token"], indirect=True)
 def test_spark_tends_a_table(ice, lake, spark, namespace):
     """What is asked seldom: old formats upgraded, snapshots that no branch has, going back, statistics, other names."""
     sql, column, table = ice.sql, ice.column, f"{namespace}.t"
