@@ -109,7 +109,7 @@ def test_pyiceberg_changes_rows_and_goes_back_in_time(lake, namespace):
     assert len(table.snapshots()) == 1 and named(table.scan()) == now
 
 
-def test_duckdb_goes_back_in_time_and_knows_no_views(lake, namespace):
+def test_duckdb_goes_back_in_time_and_knows_neither_views_nor_refs(lake, namespace):
     db, table = lake.duckdb(), f"ice.{namespace}.t"
     db.execute(f"CREATE TABLE {table} AS SELECT i AS id FROM range(3) r(i)")
     first = lake.pyiceberg().load_table(f"{namespace}.t").current_snapshot()
@@ -121,6 +121,11 @@ def test_duckdb_goes_back_in_time_and_knows_no_views(lake, namespace):
     assert db.execute(f"SELECT id FROM {table} ORDER BY id").fetchall() == [(1,), (2,), (3,)]
     shown = db.execute(f"SELECT snapshot_id FROM iceberg_snapshots({table}) ORDER BY sequence_number").fetchall()
     assert len(shown) == 3 and shown[0] == (first.snapshot_id,)
+    with lake.pyiceberg().load_table(f"{namespace}.t").manage_snapshots() as refs:
+        refs.create_tag(first.snapshot_id, "start")
+    for ref in ("VERSION => 'start'", "TAG => 'start'", "BRANCH => 'main'"):
+        with pytest.raises(duckdb.Error):
+            db.execute(f"SELECT id FROM {table} AT ({ref})")
     with pytest.raises(duckdb.Error, match="(?i)view"):
         db.execute(f"CREATE VIEW ice.{namespace}.v AS SELECT id FROM {table}")
 

@@ -260,6 +260,11 @@ def test_times_and_uuids_are_for_all_but_spark(clients):
             table.write(writer, [{"id": id, **MORE}])
             rows.append({"id": id, **MORE})
     assert dict(zip(READERS, table.outcomes(rows))) == dict.fromkeys(READERS, "✓") | {"spark": "✗"}
+    # Alone, a UUID is text to it.
+    table = clients("uuids", {"id": TYPES["id"], "u": MORE_TYPES["u"]})
+    table.make("pyiceberg")
+    table.write("pyiceberg", rows[:1])
+    assert table.read("spark") == [(rows[0]["id"], str(MORE["u"]))]
 
 
 def test_everyone_reads_and_writes_a_table_that_ingest_made(clients):

@@ -130,7 +130,12 @@ def objects(lake, location):
         found = (entry for page in pages for entry in page.get("Contents", ()))
         return {f"s3://{bucket}/{entry['Key']}": (entry["Size"], entry["LastModified"]) for entry in found}
     root = Path(urlsplit(location).path)
-    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in root.rglob("*") if path.is_file()}
+    while True:
+        try:
+            return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in root.rglob("*") if path.is_file()}
+        except FileNotFoundError:
+            # A purge took away what was just listed.
+            continue
 
 
 def wait_until_gone(lake, location, seconds=30):
