@@ -1,7 +1,7 @@
 """What the real-client tests share: servers on loopback, and clients of them.
 
 `lake` is a floeberg over a local directory and, again, over a bucket of a real SeaweedFS (in the long form of a MinIO too):
-one suite, every store.
+one suite, every store. No client of a bucket is told a key: it is lent some.
 `every_door` gives it to a test in two ways more: by a token, and as an OAuth client.
 Every process is started on a free port and stopped by its id.
 """
@@ -25,6 +25,8 @@ BINARY = os.environ["E2E_BINARY"]
 LONG = os.environ.get("E2E_FORM") == "long"
 # Seconds for which keys are lent that are to expire under a test.
 BRIEFLY = 12
+# What a client says to be lent keys.
+LEND = {"header.X-Iceberg-Access-Delegation": "vended-credentials"}
 
 
 def run(*arguments, cwd, **options):
@@ -39,10 +41,8 @@ class Floeberg:
     reader = None
     # What a request carries that no client of Iceberg's makes.
     headers = {}
-    # Whether clients reach a bucket with keys they are lent, and have none.
-    lends = False
 
-    def __init__(self, folder, config="", arguments=(), store=None):
+    def __init__(self, folder, config="", arguments=(), store=None, lends=False):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "floeberg.toml").write_text(config)
@@ -50,6 +50,8 @@ class Floeberg:
         self.url = f"http://127.0.0.1:{self.port}"
         self.arguments = arguments
         self.store = store
+        # Whether it lends its clients keys, or they are told some of their own.
+        self.lends = lends
         self.process = None
         self.start()
 
@@ -73,7 +75,9 @@ class Floeberg:
         return self.process.child.pid
 
     def client_settings(self):
-        """What a client sets, by the names that Iceberg's clients share. For a bucket: its own keys, and nothing else."""
+        """What a client sets, by the names that Iceberg's clients share. For a bucket: that keys be lent, or its own, and nothing else."""
+        if self.lends:
+            return {"uri": self.url, **LEND}
         return {"uri": self.url, **(self.store.client_settings() if self.store else {})}
 
     def pyiceberg(self):
@@ -81,7 +85,7 @@ class Floeberg:
 
     def duckdb(self):
         connection = duckdb_with_extensions()
-        if self.store:
+        if self.store and not self.lends:
             endpoint = self.store.endpoint.removeprefix("http://")
             connection.execute(
                 f"CREATE SECRET (TYPE s3, KEY_ID '{KEY}', SECRET '{SECRET}', ENDPOINT '{endpoint}', "
@@ -89,7 +93,7 @@ class Floeberg:
             )
         connection.execute(
             f"ATTACH '' AS ice (TYPE iceberg, ENDPOINT '{self.url}', AUTHORIZATION_TYPE 'none', "
-            "ACCESS_DELEGATION_MODE 'none', READ_ONLY false)"
+            f"ACCESS_DELEGATION_MODE '{'vended_credentials' if self.lends else 'none'}', READ_ONLY false)"
         )
         return connection
 
@@ -196,14 +200,16 @@ def local_lake(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def seaweed_lake(tmp_path_factory, seaweedfs):
-    server = Floeberg(tmp_path_factory.mktemp("seaweed"), config=seaweedfs.config("wh"), store=seaweedfs)
-    yield server
-    assert server.stop() == 0, "a stop is clean"
+    yield from lending(tmp_path_factory.mktemp("seaweed"), seaweedfs)
 
 
 @pytest.fixture(scope="session")
 def minio_lake(tmp_path_factory, minio):
-    server = Floeberg(tmp_path_factory.mktemp("minio_lake"), config=minio.config("wh"), store=minio)
+    yield from lending(tmp_path_factory.mktemp("minio_lake"), minio)
+
+
+def lending(folder, store):
+    server = Floeberg(folder, config=store.config("wh", more=store.lends()), store=store, lends=True)
     yield server
     assert server.stop() == 0, "a stop is clean"
 
@@ -239,19 +245,20 @@ def briefly_lent_lake(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def trino_server(tmp_path_factory, local_lake, seaweed_lake, guarded, briefly_lent_lake):
+def trino_server(request, tmp_path_factory, local_lake, guarded, briefly_lent_lake):
     """One Trino for all tests: each door is a catalog of it, called as `lake` calls it."""
     # Here, since it imports this module.
     from trino_server import Trino, iceberg
 
+    # A table's place is its name, and files are written as the catalog says where the table does not say.
+    of_a_store = {"iceberg.unique-table-location": "false", "iceberg.compression-codec": "SNAPPY"}
     server = Trino(
         tmp_path_factory.mktemp("trino"),
         {
             "local": iceberg(local_lake),
-            # A table's place is its name, and files are written as the catalog says where the table does not say.
-            "seaweedfs": iceberg(seaweed_lake, **{"iceberg.unique-table-location": "false", "iceberg.compression-codec": "SNAPPY"}),
+            **{name: iceberg(request.getfixturevalue(lake), **of_a_store) for name, lake in LAKES.items() if name != "local"},
             "credential": iceberg(Entrance(guarded, "credential"), **{"iceberg.rest-catalog.nested-namespace-enabled": "true"}),
-            "lent": iceberg(briefly_lent_lake, lent=True),
+            "lent": iceberg(briefly_lent_lake),
             "reader": iceberg(Entrance(guarded, "token", "read")),
             "tpch": {"connector.name": "tpch"},
         },
@@ -287,6 +294,21 @@ def small_disk(tmp_path):
     yield folder
     # A server that a failed test left behind still holds it.
     subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory):
+    """One JVM for all tests: each door is a catalog of its session."""
+    from spark_session import started
+
+    yield from started(tmp_path_factory.mktemp("spark"))
+
+
+@pytest.fixture
+def ice(request, spark, lake):
+    from spark_session import Catalog
+
+    return Catalog(spark, f"ice_{request.node.callspec.params['lake']}", lake.client_settings())
 
 
 every_door = pytest.mark.parametrize("lake", [*LAKES, "token", "credential"], indirect=True)

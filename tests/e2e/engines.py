@@ -21,7 +21,7 @@ import pyarrow as pa
 from daft.catalog import Catalog
 
 from stores import CACHE
-from test_matrix import ARROW
+from engine_rows import ARROW
 
 FLINK = CACHE / "flink-2.0.0"
 

@@ -1,5 +1,7 @@
 """PyIceberg and DuckDB live through the catalog by every door: create, append, delete, evolve, rename, drop; each reads the other's."""
 
+from datetime import datetime, timedelta, timezone
+
 import duckdb
 import pyarrow as pa
 import pytest
@@ -74,6 +76,58 @@ def test_pyiceberg_makes_a_view(lake, namespace):
     catalog.drop_view(f"{namespace}.v")
     with pytest.raises(NoSuchViewError):
         catalog.load_view(f"{namespace}.v")
+
+
+def test_pyiceberg_changes_rows_and_goes_back_in_time(lake, namespace):
+    catalog = lake.pyiceberg()
+    table = catalog.create_table(f"{namespace}.t", schema=rows(1).schema)
+    table.append(rows(5))
+    first = table.current_snapshot()
+    changed = pa.table({"id": pa.array([3, 7], pa.int64()), "name": ["changed", "new"]})
+    done = table.upsert(changed, join_cols=["id"])
+    assert (done.rows_updated, done.rows_inserted) == (1, 1)
+    table.overwrite(pa.table({"id": pa.array([0], pa.int64()), "name": ["over"]}), overwrite_filter="id < 2")
+    named = lambda scan: dict(zip(*(scan.to_arrow()[name].to_pylist() for name in ("id", "name"))))
+    now = {0: "over", 2: "n2", 3: "changed", 4: "n4", 7: "new"}
+    table = catalog.load_table(f"{namespace}.t")
+    assert named(table.scan()) == now
+    then = table.snapshot_as_of_timestamp(first.timestamp_ms)
+    assert named(table.scan(snapshot_id=then.snapshot_id)) == {id: f"n{id}" for id in range(5)}
+
+    # A branch has rows of its own, until it goes.
+    with table.manage_snapshots() as refs:
+        refs.create_branch(first.snapshot_id, "side").create_tag(first.snapshot_id, "start")
+    table.append(rows(1, start=9), branch="side")
+    table = catalog.load_table(f"{namespace}.t")
+    assert named(table.scan()) == now and named(table.scan().use_ref("start")) == {id: f"n{id}" for id in range(5)}
+    assert named(table.scan().use_ref("side")) == {id: f"n{id}" for id in (0, 1, 2, 3, 4, 9)}
+    with table.manage_snapshots() as refs:
+        refs.remove_branch("side").remove_tag("start")
+    assert set(catalog.load_table(f"{namespace}.t").metadata.refs) == {"main"}
+    table.maintenance.expire_snapshots().older_than(datetime.now(timezone.utc) + timedelta(days=1)).commit()
+    table = catalog.load_table(f"{namespace}.t")
+    assert len(table.snapshots()) == 1 and named(table.scan()) == now
+
+
+def test_duckdb_goes_back_in_time_and_knows_neither_views_nor_refs(lake, namespace):
+    db, table = lake.duckdb(), f"ice.{namespace}.t"
+    db.execute(f"CREATE TABLE {table} AS SELECT i AS id FROM range(3) r(i)")
+    first = lake.pyiceberg().load_table(f"{namespace}.t").current_snapshot()
+    db.execute(f"INSERT INTO {table} VALUES (3)")
+    db.execute(f"DELETE FROM {table} WHERE id = 0")
+    moment = datetime.fromtimestamp(first.timestamp_ms / 1_000, timezone.utc).isoformat(sep=" ")
+    for past in (f"VERSION => {first.snapshot_id}", f"TIMESTAMP => TIMESTAMP '{moment}'"):
+        assert db.execute(f"SELECT id FROM {table} AT ({past}) ORDER BY id").fetchall() == [(0,), (1,), (2,)], past
+    assert db.execute(f"SELECT id FROM {table} ORDER BY id").fetchall() == [(1,), (2,), (3,)]
+    shown = db.execute(f"SELECT snapshot_id FROM iceberg_snapshots({table}) ORDER BY sequence_number").fetchall()
+    assert len(shown) == 3 and shown[0] == (first.snapshot_id,)
+    with lake.pyiceberg().load_table(f"{namespace}.t").manage_snapshots() as refs:
+        refs.create_tag(first.snapshot_id, "start")
+    for ref in ("VERSION => 'start'", "TAG => 'start'", "BRANCH => 'main'"):
+        with pytest.raises(duckdb.Error):
+            db.execute(f"SELECT id FROM {table} AT ({ref})")
+    with pytest.raises(duckdb.Error, match="(?i)view"):
+        db.execute(f"CREATE VIEW ice.{namespace}.v AS SELECT id FROM {table}")
 
 
 def test_pyiceberg_stages_a_table_in_a_transaction(lake, namespace):

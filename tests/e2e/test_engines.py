@@ -13,7 +13,7 @@ if not LONG:
     pytest.skip("the long form installs these engines", allow_module_level=True)
 
 from engines import ENGINES, arrow_schema
-from test_matrix import ARROW, TYPES, multiset, push, read_by_everyone, rows_of, write_by_duckdb, write_by_ingest, write_by_pyiceberg, write_by_trino
+from engine_rows import ARROW, TYPES, multiset, push, read_by_everyone, rows_of, write_by_duckdb, write_by_ingest, write_by_pyiceberg, write_by_trino
 from trino_server import Catalog, Trino, iceberg
 
 OTHERS = {"trino": write_by_trino, "duckdb": write_by_duckdb, "pyiceberg": write_by_pyiceberg, "ingest": write_by_ingest}
@@ -26,8 +26,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*polars_iceberg")
 
 class Lending(Guarded):
     """A floeberg that asks for tokens and lends keys."""
-
-    lends = True
 
     def __init__(self, folder, store):
         # ClickHouse looks for tables at a wrong place when the endpoint that it is lent does not end with a slash.

@@ -7,9 +7,10 @@ from decimal import Decimal
 import pyarrow.parquet as pq
 import pytest
 
+from conftest import LAKES
 from trino_server import objects, wait_until_gone
 
-pytestmark = pytest.mark.parametrize("lake", ["seaweedfs"], indirect=True)
+pytestmark = pytest.mark.parametrize("lake", [lake for lake in LAKES if lake != "local"], indirect=True)
 
 PLACE = "s3://plain/wh/lakehouse/sales"
 CREATE = (

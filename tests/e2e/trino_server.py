@@ -7,11 +7,12 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 import trino.dbapi
 
-from conftest import CACHE, KEY, SECRET, Process, free_ports
+from conftest import CACHE, Process, free_ports
 
 INSTALLED = CACHE / "trino-483"
 # It stops at once on an older Java, and on one without the vector module.
@@ -90,8 +91,8 @@ class Catalog:
         return value
 
 
-def iceberg(lake, lent=False, **more):
-    """The properties of a catalog that is this floeberg, with keys of its own or such as it is lent. Trino has names of its
+def iceberg(lake, **more):
+    """The properties of a catalog that is this floeberg, with keys that it is lent. Trino has names of its
     own for what other clients share."""
     settings = lake.client_settings()
     rest = "iceberg.rest-catalog"
@@ -99,7 +100,6 @@ def iceberg(lake, lent=False, **more):
         "connector.name": "iceberg",
         "iceberg.catalog.type": "rest",
         f"{rest}.uri": settings["uri"],
-        "iceberg.register-table-procedure.enabled": "true",
         # What would be kept for days may go at once.
         "iceberg.expire-snapshots.min-retention": "0s",
         "iceberg.remove-orphan-files.min-retention": "0s",
@@ -116,17 +116,13 @@ def iceberg(lake, lent=False, **more):
     if "token" in settings:
         properties |= {f"{rest}.security": "OAUTH2", f"{rest}.oauth2.token": settings["token"]}
     if lake.store:
-        # Trino takes neither endpoint nor region from a catalog.
+        # Trino takes neither endpoint nor region from a catalog, and keys where it is lent some: then it registers no table.
         properties |= {
             "fs.s3.enabled": "true", "s3.endpoint": lake.store.endpoint, "s3.path-style-access": "true", "s3.region": "us-east-1",
+            f"{rest}.vended-credentials-enabled": "true",
         }
-        if lent or lake.lends:
-            # It registers no tables with keys that it is lent: it would not start with both.
-            properties |= {f"{rest}.vended-credentials-enabled": "true", "iceberg.register-table-procedure.enabled": "false"}
-        else:
-            properties |= {"s3.aws-access-key": KEY, "s3.aws-secret-key": SECRET}
     else:
-        properties |= {"fs.local.enabled": "true", "local.location": "/"}
+        properties |= {"fs.local.enabled": "true", "local.location": "/", "iceberg.register-table-procedure.enabled": "true"}
     return properties | more
 
 
@@ -137,7 +133,7 @@ def objects(lake, location):
         pages = lake.store.client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/")
         found = (entry for page in pages for entry in page.get("Contents", ()))
         return {f"s3://{bucket}/{entry['Key']}": (entry["Size"], entry["LastModified"]) for entry in found}
-    root = Path(location.removeprefix("file:").replace("//", "/"))
+    root = Path(urlsplit(location).path)
     found = {}
     # What is deleted meanwhile is passed over, files and folders alike.
     for folder, _, names in os.walk(root):
