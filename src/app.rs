@@ -3,7 +3,6 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::net::SocketAddr;
-use std::num::NonZero;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -19,17 +18,15 @@ use crate::catalog::reports::Reports;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::http::{Api, Bodies, Parts, Readiness, Warehouses};
-use crate::lake::Warehouse;
-use crate::maintenance::Driver;
+use crate::http::{Api, Bodies, Parts, Readiness};
 use crate::store::Store;
+use crate::warehouses::{Opening, Upkeep, Warehouses};
 use crate::{http, limits, telemetry};
 
 /// A server whose parts are built and whose port is open, not yet serving.
 #[derive(Debug)]
 pub struct App {
     api: Api,
-    driver: Driver,
     listener: TcpListener,
     address: SocketAddr,
     grace: Duration,
@@ -43,21 +40,19 @@ impl App {
     pub async fn open(config: &Config) -> Result<Self> {
         let mut lock = DataDirLock::take(&config.data_dir)?;
         let clock = Clock::system();
-        let catalogs = open_catalogs(config, &clock).await?;
+        let warehouses = open_warehouses(config, &clock, Upkeep::Runs).await?;
         let listener = bind(config.listen)?;
         let address = listener.local_addr().map_err(|error| Error::internal("No local address").because(error))?;
         lock.write_address(address)?;
-        let warehouses = Warehouses::of(&catalogs, &config.ingest)?;
-        let store = warehouses.default().catalog.store().clone();
+        let store = warehouses.store().clone();
         let access = Access::open(config.auth, store.clone(), clock, server_key(&config.data_dir)?).await?;
         let reports = Reports::start(store);
-        let driver = Driver::start(catalogs);
         let (readiness, metrics, bodies) = (Readiness::default(), telemetry::metrics()?, Bodies::default());
         let (base_path, metrics_auth) = (config.base_path.clone(), config.metrics_auth);
         let parts = Parts { warehouses, access, reports, readiness, metrics, metrics_auth, bodies, base_path };
         let api = Api::from(parts);
         let (grace, cors_origins) = (config.shutdown_timeout, config.cors_origins.clone());
-        Ok(Self { api, driver, listener, address, grace, cors_origins, lock })
+        Ok(Self { api, listener, address, grace, cors_origins, lock })
     }
 
     /// Where the server listens; with port 0 in the configuration, the port it was given.
@@ -76,13 +71,13 @@ impl App {
     }
 
     /// The catalog of every warehouse, the default first.
-    pub fn catalogs(&self) -> impl Iterator<Item = &Catalog> {
-        self.api.warehouses.all().map(|served| &served.catalog)
+    pub fn catalogs(&self) -> Vec<Catalog> {
+        self.api.warehouses.set().all().map(|served| served.catalog.clone()).collect()
     }
 
     /// The catalog of the default warehouse.
-    pub fn catalog(&self) -> &Catalog {
-        &self.api.warehouses.default().catalog
+    pub fn catalog(&self) -> Catalog {
+        self.api.warehouses.default().catalog.clone()
     }
 
     /// Status and body of the answer to a request of our own, which needs no port.
@@ -92,7 +87,7 @@ impl App {
 
     /// Serves until `stop` is done, finishes what is under way, and closes everything.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
-        let Self { api, driver, listener, grace, cors_origins, lock, .. } = self;
+        let Self { api, listener, grace, cors_origins, lock, .. } = self;
         let router = http::router(api.clone(), &cors_origins)?;
         let paths = http::Paths::of(&api);
         let upkeep = tokio::spawn(keep_metrics(api.metrics.clone()));
@@ -103,7 +98,8 @@ impl App {
         };
         let served = http::serve(listener, (router, paths), stop, grace).await;
         // What clients left behind is finished too.
-        let works = api.warehouses.all().map(|warehouse| {
+        let set = api.warehouses.set();
+        let works = set.all().map(|warehouse| {
             warehouse.catalog.works().close();
             warehouse.catalog.works().wait()
         });
@@ -112,9 +108,9 @@ impl App {
             () = clock::sleep(grace) => tracing::warn!("commits were still under way when the time to stop was over"),
         }
         upkeep.abort();
-        driver.stop().await;
+        api.warehouses.stop().await;
         api.reports.drain().await;
-        api.warehouses.default().catalog.store().close().await;
+        api.warehouses.store().close().await;
         drop(lock);
         served
     }
@@ -152,20 +148,19 @@ pub async fn open_store(config: &Config, clock: &Clock) -> Result<Store> {
     Store::open(&config.data_dir.join("catalog.db"), clock.clone()).await
 }
 
-/// Opens the database and every warehouse, the default first; the caller holds the data directory's lock.
-pub async fn open_catalogs(config: &Config, clock: &Clock) -> Result<Vec<Catalog>> {
+/// Opens the database and every warehouse; the caller holds the data directory's lock.
+pub async fn open_warehouses(config: &Config, clock: &Clock, upkeep: Upkeep) -> Result<Warehouses> {
     let store = open_store(config, clock).await?;
-    let of = u64::try_from(config.warehouses.len()).ok().and_then(NonZero::new).unwrap_or(NonZero::<u64>::MIN);
     let keys = Keys::open(&store, config.keys).await?;
-    let mut catalogs = Vec::with_capacity(config.warehouses.len());
-    for settings in &config.warehouses {
-        let warehouse = Warehouse::open(settings)?;
-        if warehouse.is_local() {
-            warehouse.create_folder(&settings.url).await?;
-        }
-        catalogs.push(Catalog::new(store.clone(), warehouse, clock.clone(), keys.clone(), of));
-    }
-    Ok(catalogs)
+    let opening = Opening {
+        store,
+        clock: clock.clone(),
+        keys,
+        ingest: config.ingest.clone(),
+        around: config.around.clone(),
+        seal_key: config.seal_key.clone(),
+    };
+    Warehouses::open(opening, &config.warehouses, upkeep).await
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener> {

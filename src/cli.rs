@@ -165,7 +165,7 @@ async fn demo(args: Demo) -> Result<ExitCode> {
     let signalled = stop_signal();
     let app = App::open(&config).await?;
     say(&mut std::io::stdout(), &start_up_block(&config, &app));
-    let (url, catalog) = (app.url(), app.catalog().clone());
+    let (url, catalog) = (app.url(), app.catalog());
     let warehouse = config.data_dir.join("warehouse");
     let show = async move {
         let table = demo::table()?;

@@ -17,6 +17,8 @@ use crate::catalog::once::KeySettings;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::ingest::IngestSettings;
+use crate::lake::described::Surroundings;
+use crate::lake::seal::SealKey;
 use crate::lake::settings::WarehouseSettings;
 use crate::limits;
 use sources::Settings;
@@ -42,6 +44,10 @@ pub struct Config {
     pub base_path: String,
     /// The warehouses, the default first.
     pub warehouses: Vec<WarehouseSettings>,
+    /// What all warehouses have in common, those too that are made while the server runs.
+    pub around: Surroundings,
+    /// What secrets in the database are sealed with.
+    pub seal_key: Option<SealKey>,
     /// Who has to say who they are.
     pub auth: Mode,
     /// Whether `/metrics` needs a token too, where everything does.
@@ -89,6 +95,8 @@ impl Config {
             listen: parse_listen(&listen)?,
             base_path: parse_base_path(&text("base-path", ""))?,
             warehouses: warehouses::read(settings, &data_dir)?,
+            around: warehouses::surroundings(settings),
+            seal_key: settings.text("seal-key").map(SealKey::parse).transpose()?,
             data_dir,
             auth: match text("auth", "none").as_str() {
                 "none" => Mode::Open,

@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! 5  main  cli  demo  app  config  telemetry   wiring: the only code that knows everything
-//! 4  http              maintenance/driver      things that call in: requests and timers
+//! 4  http  warehouses  maintenance/driver      things that call in: requests and timers; what there is to call
 //! 3  ingest  maintenance                       verbs built on the catalog
 //! 2  catalog  auth                             the rules of tables and views; who may
 //! 1  store  lake  snapshot                     SQL; objects; manifests and snapshots as data
@@ -66,3 +66,4 @@ pub mod names;
 pub mod snapshot;
 pub mod store;
 pub mod telemetry;
+pub mod warehouses;

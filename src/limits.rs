@@ -276,6 +276,9 @@ pub const SIGNED_HEADER_BYTES: usize = 16 << 10;
 /// Headers of a request that is signed.
 pub const SIGNED_HEADERS: usize = 100;
 
+/// Warehouses of one server.
+pub const WAREHOUSES_MAX: usize = 100;
+
 /// How long a commit waits for its version hint to be put.
 pub const VERSION_HINT_WAIT: Duration = Duration::from_secs(5);
 

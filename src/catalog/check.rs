@@ -57,6 +57,13 @@ impl Check {
     }
 }
 
+/// Whether a store lets an object be put over another although it was told not to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Overwritten {
+    Never,
+    Unhindered,
+}
+
 impl Catalog {
     /// Tries the database.
     pub async fn check_database(&self) -> Check {
@@ -68,8 +75,8 @@ impl Catalog {
         Check::of(format!("warehouse {}", self.warehouse.name()), self.probe().await)
     }
 
-    /// Writes, reads, lists and deletes an object, and sees that it cannot be overwritten.
-    async fn probe(&self) -> Result<String> {
+    /// Writes, reads, lists and deletes an object, and sees whether it can be overwritten.
+    pub async fn probe(&self) -> Result<String> {
         let folder = format!("{}.floeberg-probe", self.warehouse.root().key());
         let (file, location) = {
             let id = clock::new_uuid();
@@ -80,14 +87,20 @@ impl Catalog {
         let tried = self.probe_rest(&folder, &file, &location, &text).await;
         let deleted = self.warehouse.delete(&location).await.map_err(|error| error.context("delete"));
         self.warehouse.remove_empty_folders(&folder).await?;
-        tried?;
+        let overwritten = tried?;
         deleted?;
         let delegation = self.warehouse.explain_delegation(self.clock.now_ms()).await?;
         let root = self.warehouse.root();
-        Ok(format!("{root} can be written, read, listed and deleted; {delegation}"))
+        let warning = match overwritten {
+            Overwritten::Never => "",
+            Overwritten::Unhindered => {
+                "; WARNING: it knows no create-only put, so that unique names alone keep objects from being overwritten"
+            }
+        };
+        Ok(format!("{root} can be written, read, listed and deleted; {delegation}{warning}"))
     }
 
-    async fn probe_rest(&self, folder: &str, file: &str, location: &str, text: &Bytes) -> Result<()> {
+    async fn probe_rest(&self, folder: &str, file: &str, location: &str, text: &Bytes) -> Result<Overwritten> {
         let read = self.warehouse.read(location, 1_024).await.map_err(|error| error.context("read"))?;
         if read != *text {
             return Err(Error::new(
@@ -101,12 +114,9 @@ impl Catalog {
         }
         let again = self.warehouse.create(location, Bytes::from_static(b"again"), Company::Alone).await;
         match again {
-            Err(error) if matches!(error.kind(), Kind::AlreadyExists(_)) => Ok(()),
+            Err(error) if matches!(error.kind(), Kind::AlreadyExists(_)) => Ok(Overwritten::Never),
             Err(error) => Err(error.context("create-only write")),
-            Ok(()) => Err(Error::new(
-                Kind::Unavailable,
-                format!("{location} could be overwritten: the store does not honour create-only writes"),
-            )),
+            Ok(()) => Ok(Overwritten::Unhindered),
         }
     }
 }

@@ -121,6 +121,19 @@ impl Catalog {
         }
     }
 
+    /// This catalog with what `old`, of the same warehouse described otherwise, shares among those who use it: who is
+    /// under way with the old one takes his turns with who uses this.
+    #[must_use]
+    pub fn in_place_of(&self, old: &Self) -> Self {
+        Self {
+            warehouse: self.warehouse.clone(),
+            cache: self.cache.clone(),
+            views: self.views.clone(),
+            manifests: self.manifests.clone(),
+            ..old.clone()
+        }
+    }
+
     /// The warehouse.
     pub fn warehouse(&self) -> &Warehouse {
         &self.warehouse

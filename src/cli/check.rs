@@ -7,10 +7,10 @@ use reqwest::Method;
 
 use super::{Common, Remote, holder, load, say};
 use crate::app::{self, DataDirLock};
-use crate::catalog::Catalog;
 use crate::catalog::check::{Check, Report};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::warehouses::Upkeep;
 
 /// `floeberg check`
 #[derive(Debug, Args)]
@@ -36,11 +36,10 @@ pub(super) async fn run(args: CheckArgs) -> Result<ExitCode> {
     }
     let _lock = DataDirLock::take(&config.data_dir)?;
     let mut checks = vec![Check::of("configuration", Ok(format!("valid; data in {}", config.data_dir.display())))];
-    match app::open_catalogs(&config, &Clock::system()).await {
-        Ok(catalogs) => {
-            let all: Vec<&Catalog> = catalogs.iter().collect();
-            checks.extend(Report::on(&all).await.checks);
-            catalogs[0].store().close().await;
+    match app::open_warehouses(&config, &Clock::system(), Upkeep::Rests).await {
+        Ok(warehouses) => {
+            checks.extend(warehouses.set().report().await.checks);
+            warehouses.store().close().await;
         }
         Err(error) => checks.push(Check::of("database and warehouses", Err(error))),
     }

@@ -17,6 +17,7 @@ pub(super) const KEYS: &[(&str, Shape)] = &[
     ("data-dir", Shape::Text),
     ("allow-location", Shape::List),
     ("default-warehouse", Shape::Text),
+    ("seal-key", Shape::Text),
     ("base-path", Shape::Text),
     ("auth", Shape::Text),
     ("metrics-auth", Shape::Flag),

@@ -4,10 +4,8 @@ use std::path::Path;
 
 use super::sources::Settings;
 use crate::error::{Error, Result};
-use crate::lake::delegation::Delegation;
-use crate::lake::location::Location;
-use crate::lake::settings::{Secret, StoreSettings, WarehouseSettings};
-use crate::names::WarehouseName;
+use crate::lake::described::{Description, Secrets, Surroundings};
+use crate::lake::settings::WarehouseSettings;
 
 /// The warehouses, the default first. None configured: one called `default` in the data directory.
 pub(super) fn read(settings: &Settings, data_dir: &Path) -> Result<Vec<WarehouseSettings>> {
@@ -28,9 +26,11 @@ pub(super) fn read(settings: &Settings, data_dir: &Path) -> Result<Vec<Warehouse
         })?,
     };
     let others = names.iter().filter(|name| *name != first);
-    let warehouses: Vec<_> =
+    let warehouses: Vec<WarehouseSettings> =
         [first].into_iter().chain(others).map(|name| one(settings, name)).collect::<Result<_>>()?;
-    check_apart(&warehouses)?;
+    for (at, one) in warehouses.iter().enumerate() {
+        one.check_apart(warehouses[..at].iter())?;
+    }
     Ok(warehouses)
 }
 
@@ -39,60 +39,37 @@ fn in_data_dir(settings: &Settings, data_dir: &Path) -> Result<WarehouseSettings
     let root = root
         .to_str()
         .ok_or_else(|| Error::illegal(format!("data-dir {} is not UTF-8: choose another", data_dir.display())))?;
-    Ok(WarehouseSettings {
-        name: WarehouseName::new("default")?,
-        url: format!("file://{root}"),
-        store: StoreSettings::default(),
-        allowed: settings.list("allow-location"),
-        version_hint: false,
-    })
+    let description = Description { url: Some(format!("file://{root}")), ..Description::default() };
+    description.settings("default", &Secrets::default(), &surroundings(settings))
 }
 
 fn one(settings: &Settings, name: &str) -> Result<WarehouseSettings> {
     let get = |key: &str| settings.text(&format!("warehouses.{name}.{key}")).map(str::to_owned);
-    let url = get("url")
-        .ok_or_else(|| Error::illegal(format!("warehouses.{name} lacks its url, such as s3://bucket/path")))?;
-    let secret = |key: &str| get(key).map(Secret::new);
-    let store = StoreSettings {
+    let flag = |key: &str| settings.flag(&format!("warehouses.{name}.{key}"));
+    let description = Description {
+        url: get("url"),
         endpoint: get("endpoint"),
         region: get("region"),
-        path_style: settings.flag(&format!("warehouses.{name}.path-style")),
-        access_key_id: secret("access-key-id"),
-        secret_access_key: secret("secret-access-key"),
-        session_token: secret("session-token"),
+        path_style: flag("path-style"),
         sts_endpoint: get("sts-endpoint"),
         sts_role_arn: get("sts-role-arn"),
-        service_account: secret("service-account"),
-        account_key: secret("account-key"),
         tenant_id: get("tenant-id"),
         client_id: get("client-id"),
-        client_secret: secret("client-secret"),
-        delegation: get("delegation").as_deref().map_or(Ok(Delegation::Auto), Delegation::parse)?,
-        ambient: settings.ambient.clone(),
+        delegation: get("delegation"),
+        version_hint: flag("version-hint"),
     };
-    let version_hint = settings.flag(&format!("warehouses.{name}.version-hint")).unwrap_or(false);
-    let (name, allowed) = (WarehouseName::new(name)?, settings.list("allow-location"));
-    Ok(WarehouseSettings { name, url, store, allowed, version_hint })
+    let secrets = Secrets {
+        access_key_id: get("access-key-id"),
+        secret_access_key: get("secret-access-key"),
+        session_token: get("session-token"),
+        service_account: get("service-account"),
+        account_key: get("account-key"),
+        client_secret: get("client-secret"),
+    };
+    description.settings(name, &secrets, &surroundings(settings))
 }
 
-/// Refuses names that one environment variable would mean both of, and roots at, inside or around each other: whose a
-/// location is must never be a question.
-fn check_apart(warehouses: &[WarehouseSettings]) -> Result<()> {
-    for (at, one) in warehouses.iter().enumerate() {
-        for other in &warehouses[..at] {
-            let (a, b) = (other.name.as_str(), one.name.as_str());
-            if a.replace('-', "_") == b.replace('-', "_") {
-                return Err(Error::illegal(format!(
-                    "Warehouses {a:?} and {b:?} differ in '-' and '_' only, which no environment variable can tell apart"
-                )));
-            }
-            let (first, second) = (Location::parse(&other.url)?, Location::parse(&one.url)?);
-            if first.contains(&second) || second.contains(&first) {
-                return Err(Error::illegal(format!(
-                    "Warehouses {a:?} at {first} and {b:?} at {second} overlap: give each a root of its own"
-                )));
-            }
-        }
-    }
-    Ok(())
+/// What every warehouse has in common, those too that are made later.
+pub(super) fn surroundings(settings: &Settings) -> Surroundings {
+    Surroundings { allowed: settings.list("allow-location"), ambient: settings.ambient.clone() }
 }

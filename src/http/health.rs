@@ -36,7 +36,7 @@ pub(super) async fn ready(State(api): State<Api>) -> (StatusCode, Json<Health>) 
     if api.readiness.is_stopping() {
         return (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "stopping" }));
     }
-    match api.warehouses.default().catalog.store().ping().await {
+    match api.warehouses.store().ping().await {
         Ok(()) => (StatusCode::OK, Json(Health { status: "ok" })),
         Err(error) => {
             tracing::error!(error = error.chain(), "the database does not answer");

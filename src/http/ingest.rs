@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -10,13 +12,14 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::Api;
 use super::error::Failure;
 use super::extract::{DottedPath, Query, Room, discard, read_body};
-use super::{Api, Served};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
-use crate::ingest::{Append, AppendOptions, Committed, Encoding, Ingest, Outcome, Reserved, RowError, Verdicts};
+use crate::ingest::{Append, AppendOptions, Committed, Encoding, Outcome, Reserved, RowError, Verdicts};
 use crate::names::TableName;
+use crate::warehouses::Served;
 
 /// What became of the rows.
 #[derive(Debug, Serialize, ToSchema)]
@@ -115,7 +118,7 @@ pub(super) async fn append(
     request: Request,
 ) -> Result<Response, Failure> {
     let prepared = prepare(&api, candidates, &query, request.headers()).await;
-    let Prepared { ingest, table, options, encoding, admitted } = match prepared {
+    let Prepared { served, table, options, encoding, admitted } = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             let waits = request.headers().contains_key(EXPECT);
@@ -125,18 +128,18 @@ pub(super) async fn append(
             return Err(error.into());
         }
     };
-    let most = ingest.settings().body;
+    let most = served.ingest.settings().body;
     let body = read_body(request, most, &mut Room::default()).await?;
     metrics::counter!("floeberg_ingest_bytes_total", "stage" => "wire").increment(body.len() as u64);
-    match ingest.append(Append { table, body, encoding, options, admitted }).await? {
+    match served.ingest.append(Append { table, body, encoding, options, admitted }).await? {
         Outcome::Committed(committed) => Ok(receipt(&committed).into_response()),
         Outcome::Refused { rows, verdicts } => Ok(refusal(rows, verdicts)),
     }
 }
 
 /// A request whose body may be read.
-struct Prepared<'a> {
-    ingest: &'a Ingest,
+struct Prepared {
+    served: Arc<Served>,
     table: TableName,
     options: AppendOptions,
     encoding: Encoding,
@@ -144,24 +147,19 @@ struct Prepared<'a> {
 }
 
 /// Everything that can be said of a request before its body is read.
-async fn prepare<'a>(
-    api: &'a Api,
-    candidates: Vec<TableName>,
-    query: &Query,
-    headers: &HeaderMap,
-) -> Result<Prepared<'a>> {
+async fn prepare(api: &Api, candidates: Vec<TableName>, query: &Query, headers: &HeaderMap) -> Result<Prepared> {
     let options = options(query)?;
-    let Served { catalog, ingest } = api.warehouses.select(query.get("warehouse").unwrap_or_default())?.served;
+    let served = api.warehouses.select(query.get("warehouse").unwrap_or_default())?.served;
     check_content_type(headers)?;
     let encoding = Encoding::parse(header(headers, &CONTENT_ENCODING))?;
-    let table = catalog.meant(candidates).await?;
-    let most = ingest.settings().body;
+    let table = served.catalog.meant(candidates).await?;
+    let most = served.ingest.settings().body;
     let declared = header(headers, &CONTENT_LENGTH).and_then(|text| text.parse::<usize>().ok());
     if declared.is_some_and(|length| length > most) {
         return Err(Error::new(Kind::TooLarge, format!("Request body has more than {most} bytes: send less at once")));
     }
-    let admitted = ingest.admit(&table, declared.unwrap_or(most))?;
-    Ok(Prepared { ingest, table, options, encoding, admitted })
+    let admitted = served.ingest.admit(&table, declared.unwrap_or(most))?;
+    Ok(Prepared { served, table, options, encoding, admitted })
 }
 
 /// Parameters that mean something; any other is named.

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::Api;
 use super::error::Failure;
 use super::extract::{Room, read_json};
+use super::warehouses::selected;
 use crate::auth::Token;
 use crate::catalog::once::Key;
 use crate::catalog::views::LoadedView;
@@ -69,7 +70,8 @@ fn key_of(api: &Api, parts: &Parts, key: String, body: &[u8]) -> Key {
     let token = parts.extensions.get::<Token>().map_or("", |token| token.id.as_str());
     let (method, path) = (parts.method.as_str().as_bytes(), parts.uri.path().as_bytes());
     let query = parts.uri.query().unwrap_or_default().as_bytes();
-    let warehouse = api.warehouses.name_of(parts).as_bytes();
+    let selected = selected(api, parts);
+    let warehouse = selected.served.catalog.warehouse().name().as_str().as_bytes();
     Key::new(format!("v1 {token}"), key, &[method, warehouse, path, query, body])
 }
 

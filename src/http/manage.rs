@@ -15,9 +15,9 @@ use crate::catalog::check::Report;
 use crate::error::Result;
 
 /// The catalog of the warehouse that `?warehouse=` names.
-pub(super) fn catalog<'a>(api: &'a Api, query: &Query) -> Result<&'a Catalog> {
+pub(super) fn catalog(api: &Api, query: &Query) -> Result<Catalog> {
     let selected = api.warehouses.select(query.get("warehouse").unwrap_or_default())?;
-    Ok(&selected.served.catalog)
+    Ok(selected.served.catalog.clone())
 }
 
 /// Tries the database and every warehouse for real.
@@ -31,8 +31,7 @@ pub(super) fn catalog<'a>(api: &'a Api, query: &Query) -> Result<&'a Catalog> {
     ),
 )]
 pub(super) async fn check(State(api): State<Api>) -> (StatusCode, Json<Report>) {
-    let catalogs: Vec<&Catalog> = api.warehouses.all().map(|served| &served.catalog).collect();
-    let report = Report::on(&catalogs).await;
+    let report = api.warehouses.set().report().await;
     let status = if report.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(report))
 }

@@ -15,6 +15,7 @@ mod ingest;
 mod keyed;
 mod log;
 mod manage;
+mod managed;
 mod oauth;
 mod page;
 mod rollback;
@@ -39,16 +40,18 @@ use utoipa_axum::routes;
 
 pub use docs::document;
 pub use iceberg::config::ENDPOINTS;
+pub use managed::{ChangedWarehouse, WarehouseBody, WarehouseList};
 pub use rollback::{MetadataLogBody, RolledBack, WantedRollback};
 pub use serve::serve;
 pub use tokens::{MadeToken, TokenBody, TokenList, WantedToken};
-pub use warehouses::{Paths, Served, Warehouses};
+pub use warehouses::Paths;
 
 use crate::auth::{Access, Right};
 use crate::catalog::reports::Reports;
 use crate::error::{Error, Kind, Result, What};
 use crate::limits;
 use crate::names::RESERVED_PREFIXES;
+use crate::warehouses::Warehouses;
 use authenticate::{Gate, Needs};
 use error::Failure;
 
@@ -172,6 +175,8 @@ pub(crate) fn routes_and_document() -> (Router<Api>, Document) {
         .routes(routes!(manage::put_function, manage::drop_function))
         .routes(routes!(rollback::metadata_log))
         .routes(routes!(rollback::roll_back))
+        .routes(routes!(managed::list_warehouses, managed::add_warehouse))
+        .routes(routes!(managed::show_warehouse, managed::change_warehouse, managed::remove_warehouse))
         .routes(routes!(tokens::list_tokens, tokens::create_token))
         .routes(routes!(tokens::revoke_token))
         .routes(routes!(health::live))
@@ -218,7 +223,7 @@ async fn no_such_route(State(api): State<Api>, request: axum::extract::Request) 
         && !RESERVED_PREFIXES.contains(prefix)
         && RESERVED_PREFIXES.contains(next)
     {
-        return api.warehouses.unknown(prefix).into();
+        return api.warehouses.set().unknown(prefix).into();
     }
     Error::new(Kind::NotFound(What::Route), format!("No such endpoint: {path} (what there is stands at /docs)")).into()
 }

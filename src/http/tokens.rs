@@ -140,7 +140,7 @@ pub(super) async fn revoke_token(State(api): State<Api>, TokenPath(id): TokenPat
 }
 
 /// Does something whether or not the client waits for it.
-async fn to_its_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+pub(super) async fn to_its_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     let done = tokio::spawn(work).await;
-    done.map_err(|error| Error::internal("A token could not be changed").because(error))?
+    done.map_err(|error| Error::internal("A change was cut off").because(error))?
 }

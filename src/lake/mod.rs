@@ -9,10 +9,12 @@
 
 mod area;
 pub mod delegation;
+pub mod described;
 mod local;
 pub mod location;
 mod opening;
 mod remote;
+pub mod seal;
 pub mod settings;
 
 use std::path::PathBuf;

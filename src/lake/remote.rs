@@ -159,7 +159,9 @@ impl Remote {
 
     pub(super) async fn delete(&self, location: &Location) -> Result<()> {
         match self.store.delete(&path_of(location)?).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Ok(()) => Ok(()),
+            // Of a bucket that is gone nobody knows what was in it.
+            Err(error @ object_store::Error::NotFound { .. }) if !has_code(&chain(&error), NO_BUCKET) => Ok(()),
             Err(error) => Err(store_error("deleted", location, error)),
         }
     }
@@ -189,11 +191,10 @@ fn store_error(done: &str, location: &Location, error: object_store::Error) -> E
     use object_store::Error as E;
     let text = chain(&error);
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    // The text holds the object's key too, which may be any word.
-    let codes = |codes: &[&str]| codes.iter().any(|code| text.contains(&format!("<Code>{code}</Code>")));
+    let codes = |codes: &[&str]| has_code(&text, codes);
     let bucket = location.bucket();
     let (kind, why) = match &error {
-        _ if codes(&["NoSuchBucket", "ContainerNotFound"]) || says(&["The specified bucket does not exist"]) => {
+        _ if codes(NO_BUCKET) || says(&["The specified bucket does not exist"]) => {
             (Kind::Unavailable, format!("there is no bucket {bucket:?}: create it, or mend the warehouse's url"))
         }
         _ if codes(&["ExpiredToken", "TokenRefreshRequired"]) => {
@@ -236,6 +237,13 @@ fn store_error(done: &str, location: &Location, error: object_store::Error) -> E
     };
     // The innermost cause stands in the texts of those around it already.
     Error::new(kind, format!("{location} cannot be {done}: {why}")).because(error.to_string())
+}
+
+const NO_BUCKET: &[&str] = &["NoSuchBucket", "ContainerNotFound"];
+
+/// Whether a store's answer has one of these codes. Its text holds the object's key too, which may be any word.
+fn has_code(text: &str, codes: &[&str]) -> bool {
+    codes.iter().any(|code| text.contains(&format!("<Code>{code}</Code>")))
 }
 
 /// Whether a store says that it does not know a header or operation.

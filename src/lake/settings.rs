@@ -8,7 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::delegation::Delegation;
-use super::location::Scheme;
+use super::described::Description;
+use super::location::{Location, Scheme};
 use crate::error::{Error, Result};
 use crate::names::WarehouseName;
 
@@ -47,6 +48,32 @@ pub struct WarehouseSettings {
     pub allowed: Vec<String>,
     /// Whether tables that do not say get a version hint.
     pub version_hint: bool,
+    /// What all this was said with.
+    pub description: Description,
+    /// Which secrets were given.
+    pub secrets: Vec<&'static str>,
+}
+
+impl WarehouseSettings {
+    /// Refuses a name that one environment variable would mean another's with, and a root at, inside or around another's:
+    /// whose a location is must never be a question.
+    pub fn check_apart<'a>(&self, others: impl IntoIterator<Item = &'a Self>) -> Result<()> {
+        for other in others {
+            let (a, b) = (other.name.as_str(), self.name.as_str());
+            if a.replace('-', "_") == b.replace('-', "_") {
+                return Err(Error::illegal(format!(
+                    "Warehouses {a:?} and {b:?} differ in '-' and '_' only, which no environment variable can tell apart"
+                )));
+            }
+            let (first, second) = (Location::parse(&other.url)?, Location::parse(&self.url)?);
+            if first.contains(&second) || second.contains(&first) {
+                return Err(Error::illegal(format!(
+                    "Warehouses {a:?} at {first} and {b:?} at {second} overlap: give each a root of its own"
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How to reach a store.

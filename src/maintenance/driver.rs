@@ -1,6 +1,6 @@
 //! Wakes upkeep: when something was queued for deletion, and every so often in any case.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -12,42 +12,71 @@ use super::reachable::Memory;
 use crate::catalog::Catalog;
 use crate::{clock, limits};
 
+/// The warehouses that upkeep knows.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) catalogs: Arc<[Catalog]>,
+    /// Whether there are no others, whose tables could reach files that these have no use for.
+    pub(super) whole: bool,
+}
+
 /// The running upkeep of every warehouse.
 #[derive(Debug)]
 pub struct Driver {
     stopping: CancellationToken,
+    running: Mutex<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    /// What upkeep of a warehouse stops by when another takes its place.
+    of_warehouses: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Driver {
-    /// Starts upkeep; what an earlier process left undone is taken up at once.
-    pub fn start(catalogs: Vec<Catalog>) -> Self {
+    /// Starts upkeep of these; what an earlier process left undone is taken up at once.
+    pub fn start(catalogs: Vec<Catalog>, whole: bool) -> Self {
         let stopping = CancellationToken::new();
-        let catalogs: Arc<[Catalog]> = catalogs.into();
-        let run = |own| tokio::spawn(run(own, Arc::clone(&catalogs), stopping.clone()));
-        let mut tasks: Vec<JoinHandle<()>> = (0..catalogs.len()).map(run).collect();
-        tasks.extend(catalogs.first().map(|first| tokio::spawn(drop_keys(first.clone(), stopping.clone()))));
-        Self { tasks, stopping }
+        let keys = catalogs.first().map(|first| tokio::spawn(drop_keys(first.clone(), stopping.clone())));
+        let running = Running { of_warehouses: stopping.child_token(), tasks: keys.into_iter().collect() };
+        let driver = Self { stopping, running: Mutex::new(running) };
+        driver.serve(catalogs, whole);
+        driver
+    }
+
+    /// Keeps these from now on. What is under way with others ends where a stop would end it.
+    pub fn serve(&self, catalogs: Vec<Catalog>, whole: bool) {
+        let known = Known { catalogs: catalogs.into(), whole };
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.of_warehouses.cancel();
+        running.of_warehouses = self.stopping.child_token();
+        running.tasks.retain(|task| !task.is_finished());
+        for own in 0..known.catalogs.len() {
+            let task = tokio::spawn(run(own, known.clone(), running.of_warehouses.clone()));
+            running.tasks.push(task);
+        }
     }
 
     /// Stops; a purge under way ends at its next manifest, and goes on at the next start.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         self.stopping.cancel();
-        drop(join_all(self.tasks).await);
+        let tasks = std::mem::take(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner).tasks);
+        drop(join_all(tasks).await);
     }
 }
 
-async fn run(own: usize, catalogs: Arc<[Catalog]>, stopping: CancellationToken) {
+async fn run(own: usize, known: Known, stopping: CancellationToken) {
     let memory = Memory::new();
     while !stopping.is_cancelled() {
-        match gc::round(own, &catalogs, &memory, &stopping).await {
+        match gc::round(own, &known, &memory, &stopping).await {
             Ok(gc::Left::More) => continue,
             Ok(gc::Left::Nothing) => {}
             Err(error) => tracing::warn!(error = error.chain(), "a round of deletion failed; it will be tried again"),
         }
         tokio::select! {
             () = stopping.cancelled() => {}
-            () = catalogs[own].garbage() => {}
+            () = known.catalogs[own].garbage() => {}
             () = clock::sleep(Duration::from_millis(limits::GC_INTERVAL_MS)) => {}
         }
     }

@@ -10,6 +10,7 @@ use futures::StreamExt;
 use futures::stream;
 use tokio_util::sync::CancellationToken;
 
+use super::driver::Known;
 use super::reachable::{self, Foreign, Memory};
 use crate::catalog::Catalog;
 use crate::catalog::metadata::TableMetadata;
@@ -30,20 +31,19 @@ pub(super) enum Left {
 
 /// Takes the entries that are due and deletes what they name.
 /// Of the warehouse `own`; the others are those whose tables may reach its files.
-pub(super) async fn round(
-    own: usize,
-    catalogs: &[Catalog],
-    memory: &Memory,
-    stopping: &CancellationToken,
-) -> Result<Left> {
-    let catalog = &catalogs[own];
+pub(super) async fn round(own: usize, known: &Known, memory: &Memory, stopping: &CancellationToken) -> Result<Left> {
+    let catalog = &known.catalogs[own];
     failpoint::at("gc.begin")?;
     let due = catalog.store().due_for_deletion(catalog.warehouse().name(), limits::GC_BATCH).await?;
     let (files, purges): (Vec<Entry>, Vec<Entry>) = due.into_iter().partition(|entry| entry.task == Task::File);
     let full = i64::try_from(files.len() + purges.len()).is_ok_and(|taken| taken >= limits::GC_BATCH);
     delete_files(catalog, files).await?;
+    if !purges.is_empty() && !known.whole {
+        tracing::warn!("purges wait until every warehouse is served: what the tables of the others reach is not known");
+        return Ok(Left::Nothing);
+    }
     if !purges.is_empty() {
-        let foreign = reachable::foreign_files(catalogs, memory).await?;
+        let foreign = reachable::foreign_files(&known.catalogs, memory).await?;
         for entry in purges {
             if stopping.is_cancelled() {
                 return Ok(Left::More);

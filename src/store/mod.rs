@@ -21,6 +21,7 @@ mod step;
 pub mod swap;
 pub mod tables;
 pub mod tokens;
+pub mod warehouses;
 mod writer;
 
 use std::path::Path;

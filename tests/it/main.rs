@@ -16,6 +16,7 @@ mod delegation;
 mod failpoints;
 mod ingest;
 mod kit;
+mod managed_warehouses;
 mod operations;
 mod oracle;
 mod packaging;

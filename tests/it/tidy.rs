@@ -23,12 +23,16 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("auth", &["store"]),
     ("ingest", &["catalog", "store", "lake", "snapshot"]),
     ("maintenance", &["catalog", "store", "lake", "snapshot"]),
-    ("http", &["ingest", "maintenance", "catalog", "auth", "store", "lake", "snapshot"]),
+    ("warehouses", &["ingest", "maintenance", "catalog", "store", "lake"]),
+    ("http", &["warehouses", "ingest", "maintenance", "catalog", "auth", "store", "lake", "snapshot"]),
     ("config", &["auth", "catalog", "ingest", "lake"]),
     ("telemetry", &["config"]),
-    ("app", &["http", "ingest", "maintenance", "catalog", "auth", "store", "lake", "config", "telemetry"]),
+    (
+        "app",
+        &["http", "warehouses", "ingest", "maintenance", "catalog", "auth", "store", "lake", "config", "telemetry"],
+    ),
     ("demo", &["catalog"]),
-    ("cli", &["app", "auth", "demo", "http", "catalog", "config", "telemetry", "lake"]),
+    ("cli", &["app", "warehouses", "auth", "demo", "http", "catalog", "config", "telemetry", "lake"]),
     ("main", &["cli", "failpoint"]),
 ];
 

@@ -62,7 +62,7 @@ pub(crate) async fn get_config(State(api): State<Api>, query: Query) -> Result<J
     let selected = api.warehouses.select(query.get("warehouse").unwrap_or_default())?;
     // Pinned, so that no client guesses another.
     let mut overrides = IndexMap::from([("namespace-separator".to_owned(), "%1F".to_owned())]);
-    if let Some(prefix) = selected.prefix {
+    if let Some(prefix) = selected.prefix() {
         overrides.insert("prefix".to_owned(), prefix.to_owned());
     }
     let lifetime = selected.served.catalog.keys().settings().lifetime;

@@ -87,6 +87,11 @@ impl Bucket {
         inner.faults.extend(faults.iter().map(|fault| (method.clone(), fault.clone())));
     }
 
+    /// Nothing goes wrong any more.
+    pub fn mend(&self) {
+        self.inner.lock().expect("whole").faults.clear();
+    }
+
     /// The keys of the objects.
     pub fn keys(&self) -> Vec<String> {
         self.inner.lock().expect("whole").objects.keys().cloned().collect()
@@ -131,6 +136,16 @@ impl Inner {
         }
         if parts.uri.path().trim_end_matches('/') == "/lake" && parts.method == Method::GET {
             return self.list(parts.uri.query().unwrap_or_default());
+        }
+        if parts.method == Method::POST && parts.uri.query() == Some("delete") {
+            let body = String::from_utf8(body.to_vec()).expect("text");
+            let keys = body.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next());
+            let deleted = keys.map(|key| {
+                self.objects.remove(key);
+                format!("<Deleted><Key>{key}</Key></Deleted>")
+            });
+            let xmlns = "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"";
+            return format!("<DeleteResult {xmlns}>{}</DeleteResult>", deleted.collect::<String>()).into_response();
         }
         let Some(key) = parts.uri.path().strip_prefix("/lake/") else { return refused(404, "NoSuchBucket") };
         let key = &*percent_encoding::percent_decode_str(key).decode_utf8().expect("text");

@@ -94,7 +94,7 @@ impl Server {
         let app = App::open(&config).await.expect("a server");
         let (stop, stopped) = oneshot::channel();
         let url = app.url();
-        let (app_catalog, access) = (app.catalog().clone(), app.access().clone());
+        let (app_catalog, access) = (app.catalog(), app.access().clone());
         let task = tokio::spawn(async move {
             app.run(async { drop(stopped.await) }).await.expect("runs to its end");
         });
