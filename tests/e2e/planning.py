@@ -493,7 +493,7 @@ def flatten(field, values, columns):
 
 
 def partition_json(table, file):
-    """The partition of PyIceberg's data file, as the table format writes single values; doubles as PyIceberg's fast reader of Avro has them."""
+    """The partition of PyIceberg's data file, as the table format writes single values."""
     spec, schemas = table.specs()[file.spec_id], [table.schema(), *table.schemas().values()]
     values = []
     for at, field in enumerate(spec.fields):
@@ -510,17 +510,6 @@ def partition_json(table, file):
         else:
             values.append(value if value is None or isinstance(value, (bool, float)) else to_json(kind, value))
     return json.loads(json.dumps(values, default=str))
-
-
-def doubles_as_floats(table, spec_id, partition):
-    """The same values with doubles rounded to floats, as PyIceberg's fast reader of Avro rounds them."""
-    spec, schemas = table.specs()[spec_id], [table.schema(), *table.schemas().values()]
-    values = []
-    for field, value in zip(spec.fields, partition, strict=True):
-        source = next(schema.find_field(field.source_id).field_type for schema in schemas if field.source_id in schema.field_ids)
-        rounds = isinstance(field.transform.result_type(source), DoubleType) and isinstance(value, float)
-        values.append(struct.unpack("f", struct.pack("f", value))[0] if rounds else value)
-    return values
 
 
 # Servers.

@@ -12,6 +12,7 @@ import pyiceberg.expressions as E
 import pytest
 import requests
 from pydantic import ValidationError
+from pyiceberg.avro.decoder import StreamingBinaryDecoder
 from pyiceberg.catalog import load_catalog
 from pyiceberg.expressions import BooleanExpression
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
@@ -23,6 +24,12 @@ from pyiceberg.types import LongType, UUIDType
 import planning
 from conftest import LONG, duckdb_with_extensions
 from planning import Planner, path
+
+
+@pytest.fixture(autouse=True)
+def exact_doubles(monkeypatch):
+    """PyIceberg's fast reader of Avro rounds doubles to floats, and rules files out by them that hold what is looked for."""
+    monkeypatch.setattr("pyiceberg.avro.file.new_decoder", StreamingBinaryDecoder)
 
 
 class Grown:
@@ -69,8 +76,7 @@ def test_plans_agree_with_pyiceberg_and_with_the_files(local_lake, seed):
     for task in tasks:
         file = task["data-file"]
         own = files[file["file-path"]]
-        partition = planning.doubles_as_floats(grown.table, file["spec-id"], file["partition"])
-        said = [file["spec-id"], partition, file["record-count"], file["file-size-in-bytes"], file["file-format"], file.get("split-offsets")]
+        said = [file["spec-id"], file["partition"], file["record-count"], file["file-size-in-bytes"], file["file-format"], file.get("split-offsets")]
         known = [own.spec_id, planning.partition_json(grown.table, own), own.record_count, own.file_size_in_bytes, "parquet", own.split_offsets]
         assert said == known, f"seed {seed}: {file}"
         assert task["residual-filter"] is True and "delete-file-references" not in task, f"seed {seed}: {task}"
