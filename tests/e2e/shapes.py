@@ -16,6 +16,8 @@ from hypothesis import strategies
 URL, TOKEN = os.environ["E2E_URL"], os.environ["FLOEBERG_TOKEN"]
 # A place in the warehouse where nothing is.
 INSIDE = f"{os.environ['E2E_WAREHOUSE']}/inside"
+# Where warehouses may be made.
+MORE = os.environ["E2E_WAREHOUSE"].removesuffix("first") + "more"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 PATHS = {
@@ -25,6 +27,8 @@ PATHS = {
     "function": ["f", "gone"],
     # That of every table without snapshots.
     "plan-id": ["empty", "gone"],
+    # Of a warehouse.
+    "name": ["kept", "spare", "first", "gone"],
 }
 
 
@@ -260,7 +264,7 @@ FILTER = either(
 
 ROWS = [{"id": 1, "at": "2024-01-01T10:00:00Z", "text": "a"}]
 COMMENT = {"action": "set-properties", "updates": {"comment": "a"}}
-TAKES = {"drop_namespace", "drop_table", "unregister_table", "rename_table", "drop_view", "rename_view", "drop_function"}
+TAKES = {"drop_namespace", "drop_table", "unregister_table", "rename_table", "drop_view", "rename_view", "drop_function", "remove_warehouse"}
 
 
 def send(verb, path, body=None):
@@ -270,6 +274,7 @@ def send(verb, path, body=None):
 def seed():
     """In two namespaces: a table with rows and one without, a view, a function. In a third nothing."""
     send("POST", "/v1/namespaces", {"namespace": ["hollow"]})
+    send("POST", "/manage/v1/warehouses", {"name": "kept", "url": f"{MORE}/kept"})
     for levels in (["ns"], ["ns", "inner"]):
         where = "%1F".join(levels)
         send("POST", "/v1/namespaces", {"namespace": levels})
@@ -381,6 +386,11 @@ def before_load_schema(context, raw_schema):
     rows["application/x-ndjson"] = {"schema": {"type": "string", "format": LINES}, "example": json.dumps(ROWS[0])}
     function = paths["/manage/v1/namespaces/{namespace}/functions/{function}"]["put"]["requestBody"]["content"]
     function["application/json"] = {"schema": FUNCTION, "example": A_FUNCTION}
+    for path, verb, name in (("", "post", "spare"), ("/{name}", "put", "kept")):
+        url = one_of(f"{MORE}/kept", f"{MORE}/spare", INSIDE, "odd")
+        more = {"name": one_of(name, "odd name"), "version-hint": FLAG, "delegation": one_of("auto", "none", "odd")}
+        content = paths[f"/manage/v1/warehouses{path}"][verb]["requestBody"]["content"]["application/json"]
+        content |= {"schema": record({"url": url}, **more), "example": {"name": name, "url": f"{MORE}/{name}"}}
     for operation in (operation for item in paths.values() for operation in item.values()):
         for content in operation.get("requestBody", {}).get("content", {}).values():
             example = taken.get(content["schema"].get("$ref"))

@@ -26,6 +26,7 @@ SERVER = """
 auth = "token"
 base-path = "/lake"
 default-warehouse = "first"
+allow-location = ["file://{0}/more"]
 [warehouses.first]
 url = "file://{0}/first"
 [warehouses.second]
