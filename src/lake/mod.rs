@@ -296,9 +296,6 @@ fn client_config(root: &Location, store: &StoreSettings) -> IndexMap<String, Str
             config.insert(key.to_owned(), store.region_or_default().to_owned());
         }
     }
-    if let (Scheme::Gcs, Some(endpoint)) = (root.scheme(), &store.endpoint) {
-        config.insert("gcs.service.host".to_owned(), endpoint.clone());
-    }
     if root.scheme() == Scheme::Azure {
         config.insert("adls.account-name".to_owned(), root.account().to_owned());
     }

@@ -28,7 +28,6 @@ async fn google_lends_tokens_that_reach_the_table_alone() {
     let config = &loaded["config"];
     for (key, value) in [
         ("gcs.oauth2.token", "LENT-1"),
-        ("gcs.service.host", bucket.url.as_str()),
         ("gcs.oauth2.refresh-credentials-endpoint", "v1/namespaces/ns/tables/t/credentials"),
     ] {
         assert_eq!(config[key], value, "{key}");
