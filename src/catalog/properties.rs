@@ -5,6 +5,7 @@
 
 use indexmap::IndexMap;
 
+use super::version_hint;
 use crate::error::{Error, Result};
 
 /// What a property's value must be.
@@ -34,7 +35,7 @@ const KNOWN: &[(&str, Shape)] = &[
     ("commit.retry.min-wait-ms", Shape::Whole(0)),
     ("commit.retry.num-retries", Shape::Whole(0)),
     ("commit.retry.total-timeout-ms", Shape::Whole(0)),
-    ("floeberg.version-hint", Shape::Bool),
+    (version_hint::PROPERTY, Shape::Bool),
     ("gc.enabled", Shape::Bool),
     ("history.expire.max-ref-age-ms", Shape::Whole(1)),
     ("history.expire.max-snapshot-age-ms", Shape::Whole(1)),

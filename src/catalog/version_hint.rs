@@ -12,7 +12,6 @@ use futures::future::join_all;
 
 use super::metadata::TableMetadata;
 use super::{Catalog, Loaded, place, properties};
-use crate::failpoint;
 use crate::limits;
 use crate::names::TableName;
 
@@ -20,16 +19,15 @@ use crate::names::TableName;
 pub(super) const PROPERTY: &str = "floeberg.version-hint";
 
 impl Catalog {
-    /// Whether a table asks for the hint. Its metadata is then not compressed: no reader of hints knows that.
-    pub(super) fn is_hinted(&self, metadata: &TableMetadata) -> bool {
-        properties::flag(&metadata.properties, PROPERTY, self.warehouse.hints_versions())
-    }
-
-    /// Where a table's hint is, if it asks for one and its metadata is where readers look for it.
+    /// Where a table's hint is, if it asks for one and its metadata is where readers look for it. Its metadata is then not
+    /// compressed: no reader of hints knows that.
     pub(super) fn hint_of(&self, metadata: &TableMetadata) -> Option<String> {
+        if !properties::flag(&metadata.properties, PROPERTY, self.warehouse.hints_versions()) {
+            return None;
+        }
         let folder = place::metadata_folder(metadata);
         let usual = folder.strip_suffix("/metadata").is_some_and(|table| table == metadata.location);
-        (usual && self.is_hinted(metadata)).then(|| file_in(&folder))
+        usual.then(|| file_in(&folder))
     }
 
     /// Puts the hints of tables whose pointers have moved.
@@ -53,7 +51,6 @@ impl Catalog {
             if self.row(name).await?.is_none_or(|row| row.metadata_location != *current) {
                 return Ok(());
             }
-            failpoint::at("hint.put")?;
             self.warehouse.replace(&hint, Bytes::from(version)).await
         };
         let why = match tokio::time::timeout(limits::VERSION_HINT_WAIT, put).await {

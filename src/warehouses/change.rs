@@ -83,21 +83,8 @@ impl Warehouses {
     pub async fn change(&self, name: &str, description: Description, changes: SecretChanges) -> Result<Changed> {
         let _alone = self.changing.lock().await;
         let set = self.set();
-        let (name, old_url, made, old) = match set.place_of(name) {
-            Some(place) => {
-                let served = &set.served[place];
-                let Origin::Database(made) = &served.origin else { return Err(of_the_file(name)) };
-                let old = served.catalog.clone();
-                (old.warehouse().name().clone(), Some(served.settings.url.clone()), made.clone(), Some(old))
-            }
-            None => {
-                let closed = set.closed.iter().find(|closed| closed.name.as_str() == name);
-                let closed = closed.ok_or_else(|| set.unknown(name))?;
-                let made = Made { secrets: Secrets::default(), created_ms: closed.created_ms };
-                (closed.name.clone(), closed.description.url.clone(), made, None)
-            }
-        };
-        if description.url != old_url && self.opening.store.is_warehouse_in_use(&name).await? {
+        let Kept { name, url, made, catalog: old } = kept(&set, name)?;
+        if description.url != url && self.opening.store.is_warehouse_in_use(&name).await? {
             return Err(Error::new(
                 Kind::Conflict,
                 format!("Warehouse {name} cannot move: it has namespaces, or files that are still to be deleted"),
@@ -115,17 +102,7 @@ impl Warehouses {
     pub async fn remove(&self, name: &str) -> Result<()> {
         let _alone = self.changing.lock().await;
         let set = self.set();
-        let own = match set.place_of(name) {
-            Some(place) => {
-                let served = &set.served[place];
-                let Origin::Database(_) = &served.origin else { return Err(of_the_file(name)) };
-                served.catalog.warehouse().name().clone()
-            }
-            None => {
-                let closed = set.closed.iter().find(|closed| closed.name.as_str() == name);
-                closed.ok_or_else(|| set.unknown(name))?.name.clone()
-            }
-        };
+        let own = kept(&set, name)?.name;
         if !self.opening.store.remove_warehouse(&own).await? {
             let message =
                 format!("Warehouse {name} is not empty: it has namespaces, or files that are still to be deleted");
@@ -205,6 +182,29 @@ impl Opening {
         }
         Ok(())
     }
+}
+
+/// A warehouse of the database.
+struct Kept {
+    name: WarehouseName,
+    url: Option<String>,
+    made: Made,
+    /// None where it cannot be served.
+    catalog: Option<Catalog>,
+}
+
+/// The warehouse of this name, if it is one that is changed here.
+fn kept(set: &Set, name: &str) -> Result<Kept> {
+    if let Some(place) = set.place_of(name) {
+        let Served { catalog, settings, origin, .. } = &*set.served[place];
+        let Origin::Database(made) = origin else { return Err(of_the_file(name)) };
+        let (name, url) = (settings.name.clone(), settings.description.url.clone());
+        return Ok(Kept { name, url, made: made.clone(), catalog: Some(catalog.clone()) });
+    }
+    let closed = set.closed.iter().find(|closed| closed.name.as_str() == name);
+    let closed = closed.ok_or_else(|| set.unknown(name))?;
+    let made = Made { secrets: Secrets::default(), created_ms: closed.created_ms };
+    Ok(Kept { name: closed.name.clone(), url: closed.description.url.clone(), made, catalog: None })
 }
 
 fn without(set: &Set, name: &WarehouseName) -> Set {

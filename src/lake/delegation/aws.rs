@@ -28,7 +28,14 @@ pub(super) struct S3 {
     /// Who lends keys. None where AWS is asked to sign only: it looks at all that a signature covers, while some stores look
     /// at less of a request, so that it could be made to reach further with the warehouse's own keys.
     sts: Option<Sts>,
-    lent: Lending<SessionKeys>,
+    lent: Lending<Lent>,
+}
+
+/// Keys that were lent, and how many of a table's locations they reach.
+#[derive(Debug)]
+struct Lent {
+    keys: SessionKeys,
+    reached: usize,
 }
 
 /// Keys that a store has lent, or the warehouse's own.
@@ -42,9 +49,9 @@ pub(super) struct SessionKeys {
     pub(super) lasts: Duration,
 }
 
-impl Lasting for SessionKeys {
+impl Lasting for Lent {
     fn lasts(&self) -> Duration {
-        self.lasts
+        self.keys.lasts
     }
 }
 
@@ -73,10 +80,8 @@ impl S3 {
 
     /// Keys that are lent for these locations.
     pub(super) async fn lent_keys(&self, of: Of, now_ms: i64) -> Result<Keys, NotLent> {
-        let (_, fitting) = policy::fitting(of.0, &of.1, &self.partition())?;
-        let locations = of.1[..fitting].to_vec();
-        let lent = self.lend(of, now_ms).await?;
-        Ok(self.keys(&lent, &locations))
+        let lent = self.lend(&of, now_ms).await?;
+        Ok(self.keys(&lent.keys, &of.1[..lent.reached]))
     }
 
     /// The warehouse's own keys, for clients.
@@ -87,20 +92,21 @@ impl S3 {
     /// An error where requests for these locations could not be signed.
     pub(super) async fn could_sign(&self, of: Of, now_ms: i64) -> Result<(), NotLent> {
         match self.sts {
-            Some(_) => self.lend(of, now_ms).await.map(|_| ()),
+            Some(_) => self.lend(&of, now_ms).await.map(|_| ()),
             None => Ok(()),
         }
     }
 
-    async fn lend(&self, of: Of, now_ms: i64) -> Result<Arc<SessionKeys>, NotLent> {
+    async fn lend(&self, of: &Of, now_ms: i64) -> Result<Arc<Lent>, NotLent> {
         let lend = async {
             let sts = self.sts.as_ref().ok_or(NotLent::NoPolicy("Keys are not lent in this warehouse"))?;
-            let (policy, fitting) = policy::fitting(of.0, &of.1, &self.partition())?;
-            if let Some(left_out) = of.1.get(fitting) {
+            let (policy, reached) = policy::fitting(of.0, &of.1, &self.partition())?;
+            if let Some(left_out) = of.1.get(reached) {
                 tracing::warn!(table = %of.1[0], %left_out, "lent keys do not reach all of a table: a policy can say no more");
             }
             let own = self.own().await.map_err(NotLent::Unreachable)?;
-            sts.assume_role(&self.signer(&own, now_ms), &policy).await
+            let keys = sts.assume_role(&self.signer(&own, now_ms), &policy).await?;
+            Ok(Lent { keys, reached })
         };
         self.lent.get(of.clone(), lend).await
     }
@@ -125,8 +131,8 @@ impl S3 {
         let signer = match self.sts {
             None => self.signer(&self.own().await?, now_ms),
             Some(_) => {
-                let lent = self.lend(of, now_ms).await.map_err(NotLent::into_error)?;
-                self.signer(&lent, now_ms)
+                let lent = self.lend(&of, now_ms).await.map_err(NotLent::into_error)?;
+                self.signer(&lent.keys, now_ms)
             }
         };
         signed(request, &signer)

@@ -89,7 +89,8 @@ impl Google {
             [first, ..] => format!("gs://{}/", first.bucket()),
             [] => String::new(),
         };
-        let lent = self.lent.get(of, self.exchange(boundary(access, &locations)?, now_ms)).await?;
+        let lend = async { self.exchange(boundary(access, &locations)?, now_ms).await };
+        let lent = self.lent.get(of, lend).await?;
         let mut config = self.config.clone();
         config.insert("gcs.oauth2.token".to_owned(), lent.token.reveal().to_owned());
         config.insert("gcs.oauth2.token-expires-at".to_owned(), lent.expires_ms.to_string());
