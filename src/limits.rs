@@ -258,11 +258,11 @@ pub const OWN_TOKEN_LEFT_MS: i64 = 50 * 60_000;
 /// Tables whose lent keys are kept, reading and writing apart.
 pub const LENT_KEYS_MAX: u64 = 100_000;
 
-/// Bytes of the locations of staged tables that are remembered.
-pub const STAGED_TABLES_BYTES: u64 = 32 << 20;
+/// Staged tables whose locations are remembered; each is a row of some hundred bytes.
+pub const STAGED_TABLES_MAX: i64 = 10_000;
 
 /// How long a table that is staged may take to come to be.
-pub const STAGED_FOR: Duration = Duration::from_secs(86_400);
+pub const STAGED_FOR_MS: i64 = 24 * 3_600 * 1_000;
 
 /// Files of a table's metadata folder that are looked through for something to go back to.
 pub const METADATA_FILES_LISTED: usize = 100_000;

@@ -275,12 +275,7 @@ impl Catalog {
     fn settle(&self, planned: Vec<Planned>) -> Vec<Arc<Loaded>> {
         let table = |one: Planned| match one.next {
             Next::Same(loaded) => loaded,
-            Next::New(file) => {
-                if one.row.is_none() {
-                    self.staged.invalidate(&one.name);
-                }
-                self.settled(*file)
-            }
+            Next::New(file) => self.settled(*file),
         };
         planned.into_iter().map(table).collect()
     }

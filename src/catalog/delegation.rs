@@ -1,7 +1,5 @@
 //! Which locations a table's clients are given the means to reach.
 
-use std::sync::Arc;
-
 use indexmap::IndexMap;
 
 use super::{Catalog, Loaded};
@@ -10,20 +8,6 @@ use crate::lake::delegation::{Access, Asked, Granted, SignRequest};
 use crate::limits;
 use crate::names::TableName;
 use crate::store::tables::Others;
-
-/// A table that somebody has staged.
-#[derive(Debug)]
-pub(super) struct Staged {
-    locations: Vec<String>,
-}
-
-impl Staged {
-    /// Bytes held, about.
-    pub(super) fn weight(&self) -> u32 {
-        let bytes: usize = self.locations.iter().map(|location| location.len() + 24).sum();
-        u32::try_from(bytes + 200).unwrap_or(u32::MAX)
-    }
-}
 
 impl Catalog {
     /// What a client that asks is given to reach a table's objects with.
@@ -66,10 +50,11 @@ impl Catalog {
     }
 
     /// Remembers where a staged table will be: whoever stages it will ask for keys again before it is there.
-    pub(super) fn remember_staged(&self, name: &TableName, loaded: &Loaded) {
-        if !self.warehouse.is_local() {
-            self.staged.insert(name.clone(), Arc::new(Staged { locations: loaded.locations().to_vec() }));
+    pub(super) async fn remember_staged(&self, name: &TableName, loaded: &Loaded) -> Result<()> {
+        if self.warehouse.is_local() {
+            return Ok(());
         }
+        self.store.put_staged(self.warehouse.name(), name, loaded.locations()).await
     }
 
     /// Where the table of this name is, or is to be, or was until a moment ago: who stages a table writes to it before it is
@@ -80,8 +65,8 @@ impl Catalog {
             Err(error) if error.kind() == Kind::NotFound(What::Table) => error,
             Err(error) => return Err(error),
         };
-        if let Some(staged) = self.staged.get(name) {
-            return self.not_anothers(&staged.locations, None).await;
+        if let Some(staged) = self.store.staged(self.warehouse.name(), name).await? {
+            return self.not_anothers(&staged, None).await;
         }
         let since_ms = self.clock.now_ms() - limits::IN_REACH_AFTER_DROP_MS;
         let Some(row) = self.store.dropped_since(self.warehouse.name(), name, since_ms).await? else {

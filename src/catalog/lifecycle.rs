@@ -75,7 +75,7 @@ impl Catalog {
         let metadata = self.describe(request).await?;
         self.make_folders(&metadata).await?;
         let staged = self.cache.staged(metadata)?;
-        self.remember_staged(&request.name, &staged);
+        self.remember_staged(&request.name, &staged).await?;
         Ok(staged)
     }
 
@@ -122,7 +122,6 @@ impl Catalog {
         match self.cleaned_up(verdict.await, || vec![file.location.to_string()]).await? {
             Verdict::Applied(_) => {
                 failpoint::passed("create.swapped");
-                self.staged.invalidate(name);
                 let loaded = self.settled(file);
                 self.put_hints([(name, &loaded)]).await;
                 Ok(Ok(loaded))
@@ -167,7 +166,6 @@ impl Catalog {
             };
             match self.swap_one(step).await? {
                 Verdict::Applied(_) => {
-                    self.staged.invalidate(&register.name);
                     self.put_hints([(&register.name, &loaded)]).await;
                     return Ok(loaded);
                 }
@@ -271,10 +269,7 @@ impl Catalog {
             let _turn = self.sequencer.enter(vec![Arc::clone(&row.id)]).await;
             let row = self.find_of(kind, from).await?;
             match self.swap_one(Step::Rename { row, to: to.clone() }).await? {
-                Verdict::Applied(_) => {
-                    self.staged.invalidate(to);
-                    return Ok(());
-                }
+                Verdict::Applied(_) => return Ok(()),
                 Verdict::Refused(Refusal::Moved(_)) => {}
                 Verdict::Refused(refusal) => return Err(refused(&refusal)),
             }

@@ -44,7 +44,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::FutureExt;
-use moka::sync::Cache;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, RwLock, RwLockWriteGuard};
 use tokio_util::task::TaskTracker;
@@ -52,8 +51,6 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::lake::Warehouse;
-use crate::limits;
-use crate::names::TableName;
 use crate::store::Store;
 use crate::store::swap::Refusal;
 
@@ -63,7 +60,6 @@ pub use loaded::Loaded;
 pub use namespaces::{PropertyChanges, PropertyRemovals};
 
 use courtesy::Courtesy;
-use delegation::Staged;
 use loaded::MetadataCache;
 use once::{Keys, UnderWay};
 use plan::manifests::Manifests;
@@ -83,8 +79,6 @@ pub struct Catalog {
     /// Turns of those who put version hints.
     hinting: Sequencer,
     courtesy: Courtesy,
-    /// Where tables will be that somebody has staged.
-    staged: Cache<TableName, Arc<Staged>>,
     garbage: Arc<Notify>,
     /// Read while a file that was there before becomes a table's; written while single files are deleted.
     registering: Arc<RwLock<()>>,
@@ -100,8 +94,6 @@ impl Catalog {
         let (cache, views) = (MetadataCache::new(warehouse.clone(), of), ViewCache::new(of));
         let manifests = Manifests::new(warehouse.clone(), of.get());
         let (sequencer, hinting, courtesy, garbage, registering, works) = Default::default();
-        let staged = Cache::builder().max_capacity(limits::STAGED_TABLES_BYTES).time_to_live(limits::STAGED_FOR);
-        let staged = staged.weigher(|_: &TableName, staged: &Arc<Staged>| staged.weight()).build();
         Self {
             store,
             warehouse,
@@ -112,7 +104,6 @@ impl Catalog {
             sequencer,
             hinting,
             courtesy,
-            staged,
             garbage,
             registering,
             works,

@@ -17,6 +17,7 @@ mod moves;
 pub mod namespaces;
 mod pointers;
 pub mod reports;
+mod staged;
 mod step;
 pub mod swap;
 pub mod tables;

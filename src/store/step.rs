@@ -10,7 +10,7 @@ use sqlx::AnyConnection;
 use super::moves::{self, Move};
 use super::swap::{NewTable, PointedFile, Pointer, Refusal, Removal, Step, Swap, Verdict};
 use super::tables::{TableRow, ancestors, end_of_prefix};
-use super::{column, gc, namespaces, unavailable};
+use super::{column, gc, namespaces, staged, unavailable};
 use crate::error::Result;
 use crate::names::{TableName, Tabular};
 
@@ -64,6 +64,7 @@ async fn insert(connection: &mut AnyConnection, swap: &Swap, new: &NewTable) -> 
     if location_is_taken(connection, &new.id, &new.pointer.location_key).await? {
         return Ok(Err(Refusal::LocationTaken(new.pointer.location.to_string())));
     }
+    staged::forget(connection, &swap.warehouse, &new.name).await?;
     let row = TableRow {
         id: Arc::clone(&new.id),
         kind: new.kind,
@@ -194,6 +195,7 @@ async fn rename(connection: &mut AnyConnection, swap: &Swap, row: &TableRow, to:
     if renamed.rows_affected() == 0 {
         return Ok(Err(Refusal::Moved(row.name.clone())));
     }
+    staged::forget(connection, &swap.warehouse, to).await?;
     Ok(Ok(Some(Arc::new(TableRow { name: to.clone(), ..row.clone() }))))
 }
 

@@ -72,6 +72,20 @@ async fn who_asks_is_lent_keys_for_the_table_alone() {
     assert!(bucket.assumed().is_empty());
     let refs = server.send(Method::GET, &format!("{T}?snapshots=refs"), &[VENDED], None).await.expect(200).json();
     assert_eq!(&refs["config"], config);
+    // Who plans a scan is lent keys that read.
+    let plan = format!("{T}/plan");
+    let without = server.post(&plan, &json!({})).await.expect(200).json();
+    assert!(without.get("storage-credentials").is_none() && bucket.assumed().is_empty());
+    let planned = server.send(Method::POST, &plan, &[VENDED], Some("{}".to_owned())).await.expect(200);
+    assert_eq!(planned.headers["cache-control"], "no-store");
+    let planned = planned.json();
+    let keys = &planned["storage-credentials"][0];
+    assert_eq!((&keys["prefix"], &keys["config"]["s3.session-token"]), (&json!("s3://lake/wh/ns/t/"), &json!("T")));
+    let form = bucket.assumed().pop().expect("asked");
+    assert!(form.contains("GetObject") && !form.contains("PutObject"), "{form}");
+    let again = format!("{plan}/{}", planned["plan-id"].as_str().expect("text"));
+    let again = server.send(Method::GET, &again, &[VENDED], None).await.expect(200).json();
+    assert_eq!(again["storage-credentials"], planned["storage-credentials"]);
     server.get("/v1/namespaces/ns/tables/none/credentials").await.refused(404, "NoSuchTableException", "ns.none");
 }
 
@@ -84,6 +98,22 @@ async fn staged_tables_have_keys_too() {
     assert_eq!(staged["storage-credentials"][0]["prefix"], "s3://lake/wh/ns/later/");
     let again = server.get("/v1/namespaces/ns/tables/later/credentials").await.expect(200).json();
     assert_eq!(again["storage-credentials"], staged["storage-credentials"]);
+    // Who writes to it goes on after a restart of the server.
+    let server = server.restart().await;
+    let after = server.get("/v1/namespaces/ns/tables/later/credentials").await.expect(200).json();
+    assert_eq!(after["storage-credentials"][0]["prefix"], "s3://lake/wh/ns/later/");
+    // What was staged is forgotten once something has its name,
+    server.table("later").await;
+    server.delete("/v1/namespaces/ns/tables/later?purgeRequested=true").await.expect(204);
+    let gone = server.get("/v1/namespaces/ns/tables/later/credentials").await;
+    gone.refused(404, "NoSuchTableException", "ns.later");
+    // and after a day.
+    let body = json!({"name": "never", "schema": schema(), "stage-create": true});
+    server.post("/v1/namespaces/ns/tables", &body).await.expect(200);
+    server.get("/v1/namespaces/ns/tables/never/credentials").await.expect(200);
+    server.app_catalog.clock().advance_ms(24 * 3_600_000 + 1);
+    let gone = server.get("/v1/namespaces/ns/tables/never/credentials").await;
+    gone.refused(404, "NoSuchTableException", "ns.never");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -111,6 +111,19 @@ impl Delegated {
     }
 }
 
+/// `StorageCredential`s for who plans a scan and asked for keys.
+pub(super) async fn credentials_to_read(
+    here: &Here,
+    name: &TableName,
+    delegated: Delegated,
+) -> Result<Vec<StorageCredential>> {
+    if !delegated.asked.vended {
+        return Ok(Vec::new());
+    }
+    let granted = here.catalog.grant_again(name, delegated.asked, Access::Read).await?;
+    Ok(config_of(here, name, &granted).map_or_else(Vec::new, |config| credentials_of(&granted, &config)))
+}
+
 /// What a client is to configure; `None` where it is given nothing.
 fn config_of(here: &Here, name: &TableName, granted: &Granted) -> Option<IndexMap<String, String>> {
     match granted {

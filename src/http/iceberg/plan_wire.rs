@@ -7,6 +7,8 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::wire::StorageCredential;
+
 /// `Predicate`: true, false, or an object in either grammar of the specification.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
@@ -179,6 +181,9 @@ pub(crate) struct CompletedPlanningResult {
     /// The deletes that files name.
     #[schema(nullable = false)]
     delete_files: Option<Vec<DeleteFile>>,
+    /// Keys to read the files with, for who asks for keys.
+    #[schema(nullable = false)]
+    storage_credentials: Option<Vec<StorageCredential>>,
 }
 
 /// `CompletedPlanningWithIDResult`
@@ -196,4 +201,7 @@ pub(crate) struct CompletedPlanningWithIDResult {
     /// The deletes that files name.
     #[schema(nullable = false)]
     delete_files: Option<Vec<DeleteFile>>,
+    /// Keys to read the files with, for who asks for keys.
+    #[schema(nullable = false)]
+    storage_credentials: Option<Vec<StorageCredential>>,
 }

@@ -4,13 +4,14 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderValue;
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::delegation::{Delegated, credentials_to_read};
 use super::plan_wire::{CompletedPlanningResult, CompletedPlanningWithIDResult, FetchScanTasksResult, Predicate};
-use super::wire::IcebergErrorResponse;
+use super::wire::{IcebergErrorResponse, StorageCredential};
 use crate::catalog::plan::{PlanRequest, ScanTasks};
 use crate::error::{Error, Result};
 use crate::http::error::Failure;
@@ -98,11 +99,13 @@ pub(crate) struct FetchScanTasksRequest {
 pub(crate) async fn plan_table_scan(
     here: Here,
     TablePath(name): TablePath,
+    delegated: Delegated,
     JsonBody(request): JsonBody<PlanTableScanRequest>,
 ) -> Result<Response, Failure> {
     let planned = here.catalog.plan_scan(&name, request.parse()?).await?;
+    let keys = credentials_to_read(&here, &name, delegated).await?;
     let head = format!("\"status\":\"completed\",\"plan-id\":{},", serde_json::Value::from(planned.plan_id));
-    answer(&head, planned.tasks)
+    completed(&head, &keys, planned.tasks)
 }
 
 /// The result of a plan once more.
@@ -124,8 +127,11 @@ pub(crate) async fn plan_table_scan(
 pub(crate) async fn fetch_planning_result(
     here: Here,
     PlanPath { table, plan_id }: PlanPath,
+    delegated: Delegated,
 ) -> Result<Response, Failure> {
-    answer("\"status\":\"completed\",", here.catalog.plan_again(&table, &plan_id).await?)
+    let tasks = here.catalog.plan_again(&table, &plan_id).await?;
+    let keys = credentials_to_read(&here, &table, delegated).await?;
+    completed("\"status\":\"completed\",", &keys, tasks)
 }
 
 /// Ends a plan. Nothing is kept for one, so there is nothing to do.
@@ -171,6 +177,18 @@ pub(crate) async fn fetch_scan_tasks(
     JsonBody(request): JsonBody<FetchScanTasksRequest>,
 ) -> Result<Response, Failure> {
     answer("", here.catalog.scan_tasks(&name, &request.plan_task).await?)
+}
+
+/// A plan, with the keys that its files are read with.
+fn completed(head: &str, keys: &[StorageCredential], tasks: ScanTasks) -> Result<Response, Failure> {
+    if keys.is_empty() {
+        return answer(head, tasks);
+    }
+    let keys = serde_json::to_string(keys);
+    let keys = keys.map_err(|error| Error::internal("An answer cannot be written").because(error))?;
+    let mut response = answer(&format!("{head}\"storage-credentials\":{keys},"), tasks)?;
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
 }
 
 /// The tasks as they were written, in an object that begins with `head`.

@@ -7,11 +7,12 @@ use aws_credential_types::Credentials;
 use indexmap::IndexMap;
 use object_store::aws::AwsCredentialProvider;
 
+use super::Keys;
 use super::lending::{Lasting, Lending, NotLent, Of};
+use super::policy::{self, Issuer};
 use super::request::{self, Hosts, SignRequest};
 use super::signature::{self, Body, Signer};
 use super::sts::Sts;
-use super::{Keys, policy};
 use crate::error::{Error, Kind, Result};
 use crate::lake::location::Location;
 use crate::lake::settings::{Secret, StoreSettings};
@@ -23,6 +24,7 @@ pub(super) struct S3 {
     own: AwsCredentialProvider,
     region: String,
     hosts: Hosts,
+    issuer: Issuer,
     /// What clients configure whatever they are given.
     config: IndexMap<String, String>,
     /// Who lends keys. None where AWS is asked to sign only: it looks at all that a signature covers, while some stores look
@@ -70,7 +72,11 @@ impl S3 {
             _ => None,
         };
         let hosts = Hosts::of(endpoint, &region, settings.uses_path_style());
-        Ok(Self { own, region, hosts, config: config.clone(), sts, lent: Lending::default() })
+        let issuer = match endpoint {
+            None => Issuer::Aws { partition: partition(sts.as_ref()) },
+            Some(_) => Issuer::Compatible,
+        };
+        Ok(Self { own, region, hosts, issuer, config: config.clone(), sts, lent: Lending::default() })
     }
 
     /// Whether requests are signed with keys that are lent for their table.
@@ -100,7 +106,7 @@ impl S3 {
     async fn lend(&self, of: &Of, now_ms: i64) -> Result<Arc<Lent>, NotLent> {
         let lend = async {
             let sts = self.sts.as_ref().ok_or(NotLent::NoPolicy("Keys are not lent in this warehouse"))?;
-            let (policy, reached) = policy::fitting(of.0, &of.1, &self.partition())?;
+            let (policy, reached) = policy::fitting(of.0, &of.1, &self.issuer)?;
             if let Some(left_out) = of.1.get(reached) {
                 tracing::warn!(table = %of.1[0], %left_out, "lent keys do not reach all of a table: a policy can say no more");
             }
@@ -109,15 +115,6 @@ impl S3 {
             Ok(Lent { keys, reached })
         };
         self.lent.get(of.clone(), lend).await
-    }
-
-    /// `aws`, but for China and the government's clouds.
-    fn partition(&self) -> String {
-        let role = self.sts.as_ref().and_then(|sts| sts.role().split(':').nth(1));
-        match role {
-            Some(partition) if !partition.is_empty() => partition.to_owned(),
-            _ => "aws".to_owned(),
-        }
     }
 
     /// The headers that sign a client's request, if it stays within these locations and this right.
@@ -177,6 +174,14 @@ impl S3 {
             [] => String::new(),
         };
         Keys { prefix, config, expires_ms: lent.expires_ms, again_under: "client.refresh-credentials-endpoint" }
+    }
+}
+
+/// The partition of AWS that a role is in.
+fn partition(sts: Option<&Sts>) -> String {
+    match sts.and_then(|sts| sts.role().split(':').nth(1)) {
+        Some(partition) if !partition.is_empty() => partition.to_owned(),
+        _ => "aws".to_owned(),
     }
 }
 

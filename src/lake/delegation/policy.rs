@@ -9,11 +9,32 @@ use crate::lake::location::Location;
 /// Characters of a session policy, as AWS counts them.
 const CHARACTERS_MAX: usize = 2_048;
 
+/// Who reads a policy.
+#[derive(Debug)]
+pub(super) enum Issuer {
+    /// AWS itself.
+    Aws {
+        /// The second part of its resources' names: `aws`, but for China and the government's clouds.
+        partition: String,
+    },
+    /// A store that speaks AWS's language, and may refuse words of it that mean nothing to it.
+    Compatible,
+}
+
+impl Issuer {
+    fn partition(&self) -> &str {
+        match self {
+            Self::Aws { partition } => partition,
+            Self::Compatible => "aws",
+        }
+    }
+}
+
 /// The policy for as many of these locations as fit into one, and how many these are: the first is the table's own.
-pub(super) fn fitting(access: Access, locations: &[Location], partition: &str) -> Result<(String, usize), NotLent> {
+pub(super) fn fitting(access: Access, locations: &[Location], issuer: &Issuer) -> Result<(String, usize), NotLent> {
     let policies = (1..=locations.len())
         .rev()
-        .filter_map(|count| session_policy(access, &locations[..count], partition).map(|policy| (policy, count)));
+        .filter_map(|count| session_policy(access, &locations[..count], issuer).map(|policy| (policy, count)));
     policies.into_iter().find(|(policy, _)| policy.chars().count() <= CHARACTERS_MAX).ok_or(NotLent::NoPolicy(
         "No policy can say where this table is: its location is too long, or holds * ? $ \\ or a quote",
     ))
@@ -21,7 +42,7 @@ pub(super) fn fitting(access: Access, locations: &[Location], partition: &str) -
 
 /// A policy that allows what `access` says within these locations and nothing else; `None` where a location holds a
 /// character that would mean more than itself in a policy.
-fn session_policy(access: Access, locations: &[Location], partition: &str) -> Option<String> {
+fn session_policy(access: Access, locations: &[Location], issuer: &Issuer) -> Option<String> {
     let plain = |location: &Location| !location.path().contains(['*', '?', '$', '\\', '"']);
     if locations.is_empty() || !locations.iter().all(plain) {
         return None;
@@ -30,6 +51,7 @@ fn session_policy(access: Access, locations: &[Location], partition: &str) -> Op
     if access == Access::Write {
         actions.extend(["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]);
     }
+    let partition = issuer.partition();
     let objects: Vec<String> = locations
         .iter()
         .map(|location| format!("arn:{partition}:s3:::{}/{}", location.bucket(), folder(location) + "*"))
@@ -43,7 +65,25 @@ fn session_policy(access: Access, locations: &[Location], partition: &str) -> Op
         let prefixes: Vec<String> = of_bucket.map(|location| folder(location) + "*").collect();
         statements.push(list_of(&format!("arn:{partition}:s3:::{bucket}"), &prefixes));
     }
+    if let Issuer::Aws { .. } = issuer {
+        statements.push(encryption(access));
+    }
     Some(json!({"Version": "2012-10-17", "Statement": statements}).to_string())
+}
+
+/// What a bucket that is encrypted with a key of KMS asks of who reads and writes it. Which keys these may be is for the
+/// role's own policy to say; here, that they are used by S3 alone, for the objects above.
+fn encryption(access: Access) -> Value {
+    let mut actions = vec!["kms:Decrypt"];
+    if access == Access::Write {
+        actions.push("kms:GenerateDataKey");
+    }
+    json!({
+        "Effect": "Allow",
+        "Action": actions,
+        "Resource": ["*"],
+        "Condition": {"StringLike": {"kms:ViaService": "s3.*"}},
+    })
 }
 
 fn list_of(bucket_arn: &str, prefixes: &[String]) -> Value {
@@ -66,7 +106,7 @@ mod tests {
 
     fn policy(access: Access, locations: &[&str]) -> Option<Value> {
         let locations: Vec<Location> = locations.iter().map(|text| Location::parse(text).expect("valid")).collect();
-        session_policy(access, &locations, "aws").map(|text| serde_json::from_str(&text).expect("JSON"))
+        session_policy(access, &locations, &Issuer::Compatible).map(|text| serde_json::from_str(&text).expect("JSON"))
     }
 
     #[test]
@@ -98,10 +138,27 @@ mod tests {
         let at = |text: &str| Location::parse(text).expect("valid");
         let long = format!("s3://lake/{}", "x".repeat(900));
         let locations = [at("s3://lake/t"), at(&long), at("s3://lake/u")];
-        let (text, count) = fitting(Access::Read, &locations, "aws-cn").expect("a policy");
+        let china = Issuer::Aws { partition: "aws-cn".to_owned() };
+        let (text, count) = fitting(Access::Read, &locations, &china).expect("a policy");
         assert!(count == 1 && text.contains("arn:aws-cn:s3:::lake/t/*"), "{text}");
-        assert_eq!(fitting(Access::Read, &[at("s3://lake/t"), at("s3://lake/u")], "aws").expect("a policy").1, 2);
-        assert!(fitting(Access::Read, &[at(&format!("{long}{long}"))], "aws").is_err());
-        assert!(fitting(Access::Read, &[at("s3://lake/t"), at("s3://lake/a*")], "aws").expect("a policy").1 == 1);
+        let reached = |locations: &[Location]| fitting(Access::Read, locations, &Issuer::Compatible);
+        assert_eq!(reached(&[at("s3://lake/t"), at("s3://lake/u")]).expect("a policy").1, 2);
+        assert!(reached(&[at(&format!("{long}{long}"))]).is_err());
+        assert!(reached(&[at("s3://lake/t"), at("s3://lake/a*")]).expect("a policy").1 == 1);
+    }
+
+    #[test]
+    fn encrypted_buckets_of_aws_can_be_read_and_written() {
+        let at = [Location::parse("s3://lake/t").expect("valid")];
+        let of = |access, issuer: &Issuer| -> Value {
+            let text = session_policy(access, &at, issuer).expect("a policy");
+            serde_json::from_str(&text).expect("JSON")
+        };
+        let aws = Issuer::Aws { partition: "aws".to_owned() };
+        assert_eq!(of(Access::Read, &aws)["Statement"][2]["Action"], json!(["kms:Decrypt"]));
+        let write = &of(Access::Write, &aws)["Statement"][2];
+        assert_eq!(write["Action"], json!(["kms:Decrypt", "kms:GenerateDataKey"]));
+        assert_eq!(write["Condition"]["StringLike"]["kms:ViaService"], "s3.*");
+        assert!(of(Access::Write, &Issuer::Compatible)["Statement"].get(2).is_none(), "others know no KMS");
     }
 }
