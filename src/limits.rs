@@ -171,8 +171,9 @@ pub const DELETE_INDEX_BYTES: u64 = 64 << 20;
 /// Row errors that an answer lists; their total is always given.
 pub const ROW_ERRORS_LISTED: usize = 100;
 
-/// Columns, nested ones counted, of a table that is created from its first rows: a guard against keys that are data.
-pub const INFERRED_COLUMNS_MAX: usize = 1_000;
+/// Columns, nested ones counted, up to which rows make a table grow that says nothing else: a guard against keys that are
+/// data.
+pub const INGEST_COLUMNS_MAX: usize = 1_000;
 
 /// Bytes of a data file that goes up in the same round as the commit; larger ones go up before.
 pub const PUT_WITH_COMMIT_BYTES_MAX: usize = 8 << 20;

@@ -4,13 +4,18 @@
 //! may hold any character, and `+` is a space because Java writes it so (a plus sign arrives as `%2B`).
 
 use std::borrow::Cow;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request};
 use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream};
 use http::request::Parts;
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use tokio::sync::OwnedSemaphorePermit;
@@ -18,6 +23,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::error::Failure;
 use super::page::Page;
 use super::{Api, Bodies};
+use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::names::{LEVEL_SEPARATOR, Namespace, TableName};
@@ -283,10 +289,8 @@ impl<'a> Room<'a> {
 pub(super) async fn read_body(request: Request, most: usize, room: &mut Room<'_>) -> Result<Bytes> {
     let mut body = request.into_body();
     let mut read = BytesMut::new();
-    let pause = Duration::from_millis(limits::BODY_PAUSE_MS);
-    let paused = |_| Error::malformed(format!("Request body paused for more than {} s", pause.as_secs()));
-    while let Some(frame) = tokio::time::timeout(pause, body.frame()).await.map_err(paused)? {
-        let frame = frame.map_err(|error| Error::malformed("Request body ended early").because(error))?;
+    while let Some(frame) = tokio::time::timeout(BODY_PAUSE, body.frame()).await.map_err(|_| paused())? {
+        let frame = frame.map_err(ended_early)?;
         let Ok(data) = frame.into_data() else { continue };
         let bytes = read.len() + data.len();
         let fits = if bytes > most {
@@ -305,6 +309,63 @@ pub(super) async fn read_body(request: Request, most: usize, room: &mut Room<'_>
         read.extend_from_slice(&data);
     }
     Ok(read.freeze())
+}
+
+const BODY_PAUSE: Duration = Duration::from_millis(limits::BODY_PAUSE_MS);
+
+fn paused() -> Error {
+    Error::malformed(format!("Request body paused for more than {} s", BODY_PAUSE.as_secs()))
+}
+
+fn ended_early(error: axum::Error) -> Error {
+    Error::malformed("Request body ended early").because(error)
+}
+
+/// The pieces of a body of at most `most` bytes in all.
+pub(super) fn pieces(body: Body, most: usize) -> Pieces {
+    Pieces { body, left: most, most, pause: None }
+}
+
+/// See [`pieces`].
+pub(super) struct Pieces {
+    body: Body,
+    left: usize,
+    most: usize,
+    /// Ends when the body has paused for too long.
+    pause: Option<BoxFuture<'static, ()>>,
+}
+
+impl Pieces {
+    /// The body, with what was not read of it.
+    pub(super) fn into_inner(self) -> Body {
+        self.body
+    }
+}
+
+impl Stream for Pieces {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let frame = match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(ended_early(error)))),
+                Poll::Ready(Some(Ok(frame))) => frame,
+                Poll::Pending => {
+                    let pause = self.pause.get_or_insert_with(|| clock::sleep(BODY_PAUSE).boxed());
+                    return pause.poll_unpin(context).map(|()| Some(Err(paused())));
+                }
+            };
+            self.pause = None;
+            let Ok(data) = frame.into_data() else { continue };
+            let Some(left) = self.left.checked_sub(data.len()) else {
+                let message = format!("Request body has more than {} bytes: send less at once", self.most);
+                return Poll::Ready(Some(Err(Error::new(Kind::TooLarge, message))));
+            };
+            self.left = left;
+            return Poll::Ready(Some(Ok(data)));
+        }
+    }
 }
 
 /// Takes in what a refused request still sends, within bounds: a client that is still sending when the connection closes

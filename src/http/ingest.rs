@@ -14,10 +14,12 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::error::Failure;
-use super::extract::{DottedPath, Query, Room, discard, read_body};
+use super::extract::{DottedPath, Query, discard, pieces};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
-use crate::ingest::{Append, AppendOptions, Committed, Encoding, Outcome, Reserved, RowError, Verdicts};
+use crate::ingest::{
+    Append, AppendOptions, Committed, Encoding, Evolution, Format, Outcome, Reserved, RowError, Unknown, Verdicts,
+};
 use crate::names::TableName;
 use crate::warehouses::Served;
 
@@ -85,6 +87,8 @@ pub(super) struct Problem {
         ("ack" = Option<String>, Query, description = "commit: the answer comes when the rows are committed"),
         ("partition_by" = Option<String>, Query, description = "How a new table is partitioned: day(time),bucket(16,id)"),
         ("sort_by" = Option<String>, Query, description = "How a new table is sorted: time desc nulls last,id"),
+        ("schema" = Option<String>, Query, description = "add-columns: the table may grow; strict: it may not"),
+        ("unknown_fields" = Option<String>, Query, description = "add, refuse, ignore, or capture (in the column _extra)"),
         ("time_precision" = Option<String>, Query, description = "truncate: fractions finer than the column are cut off"),
         ("timeout" = Option<String>, Query, description = "How long to wait: 60s, 500ms"),
         ("warehouse" = Option<String>, Query, description = "A warehouse's name or root URL; the default if absent"),
@@ -93,8 +97,10 @@ pub(super) struct Problem {
         content(
             (String = "application/x-ndjson"),
             (Object = "application/json"),
+            (Vec<u8> = "application/vnd.apache.arrow.stream"),
+            (Vec<u8> = "application/vnd.apache.parquet"),
         ),
-        description = "A JSON array of objects, one object, or objects line by line; Content-Encoding gzip or zstd",
+        description = "A JSON array of objects, one object, or objects line by line; an Arrow IPC stream; a Parquet file. Content-Encoding gzip, zstd, lz4 or br",
     ),
     responses(
         (status = 200, description = "Committed", body = IngestResponse),
@@ -118,7 +124,7 @@ pub(super) async fn append(
     request: Request,
 ) -> Result<Response, Failure> {
     let prepared = prepare(&api, candidates, &query, request.headers()).await;
-    let Prepared { served, table, options, encoding, admitted } = match prepared {
+    let Prepared { served, table, options, format, encoding, admitted } = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             let waits = request.headers().contains_key(EXPECT);
@@ -129,11 +135,14 @@ pub(super) async fn append(
         }
     };
     let most = served.ingest.settings().body;
-    let body = read_body(request, most, &mut Room::default()).await?;
-    metrics::counter!("floeberg_ingest_bytes_total", "stage" => "wire").increment(body.len() as u64);
-    match served.ingest.append(Append { table, body, encoding, options, admitted }).await? {
-        Outcome::Committed(committed) => Ok(receipt(&committed).into_response()),
-        Outcome::Refused { rows, verdicts } => Ok(refusal(rows, verdicts)),
+    let mut body = pieces(request.into_body(), most);
+    match served.ingest.append(Append { table, format, encoding, options }, admitted, &mut body).await {
+        Ok(Outcome::Committed(committed)) => Ok(receipt(&committed).into_response()),
+        Ok(Outcome::Refused { rows, verdicts }) => Ok(refusal(rows, verdicts)),
+        Err(error) => {
+            discard(body.into_inner()).await;
+            Err(error.into())
+        }
     }
 }
 
@@ -142,6 +151,7 @@ struct Prepared {
     served: Arc<Served>,
     table: TableName,
     options: AppendOptions,
+    format: Format,
     encoding: Encoding,
     admitted: Reserved,
 }
@@ -150,7 +160,7 @@ struct Prepared {
 async fn prepare(api: &Api, candidates: Vec<TableName>, query: &Query, headers: &HeaderMap) -> Result<Prepared> {
     let options = options(query)?;
     let served = api.warehouses.select(query.get("warehouse").unwrap_or_default())?.served;
-    check_content_type(headers)?;
+    let format = Format::parse(header(headers, &CONTENT_TYPE))?;
     let encoding = Encoding::parse(header(headers, &CONTENT_ENCODING))?;
     let table = served.catalog.meant(candidates).await?;
     let most = served.ingest.settings().body;
@@ -158,8 +168,8 @@ async fn prepare(api: &Api, candidates: Vec<TableName>, query: &Query, headers: 
     if declared.is_some_and(|length| length > most) {
         return Err(Error::new(Kind::TooLarge, format!("Request body has more than {most} bytes: send less at once")));
     }
-    let admitted = served.ingest.admit(&table, declared.unwrap_or(most))?;
-    Ok(Prepared { served, table, options, encoding, admitted })
+    let admitted = served.ingest.admit(&table, declared.unwrap_or(1))?;
+    Ok(Prepared { served, table, options, format, encoding, admitted })
 }
 
 /// Parameters that mean something; any other is named.
@@ -172,11 +182,11 @@ fn options(query: &Query) -> Result<AppendOptions> {
             ("sort_by", text) => options.sort_by = Some(text.to_owned()),
             ("time_precision", "truncate") => options.truncate_time = true,
             ("timeout", text) => options.timeout = Some(duration(text)?),
-            ("ack" | "time_precision", other) => {
-                return Err(
-                    Error::malformed(format!("{name}={other} is not known here")).with_code("unknown_parameter")
-                );
+            ("schema", word) => options.schema = Some(Evolution::parse(word).ok_or_else(|| not_known(name, word))?),
+            ("unknown_fields", word) => {
+                options.unknown_fields = Some(Unknown::parse(word).ok_or_else(|| not_known(name, word))?);
             }
+            ("ack" | "time_precision", other) => return Err(not_known(name, other)),
             _ => {
                 return Err(
                     Error::malformed(format!("Parameter {name:?} is not known here")).with_code("unknown_parameter")
@@ -187,6 +197,10 @@ fn options(query: &Query) -> Result<AppendOptions> {
     Ok(options)
 }
 
+fn not_known(name: &str, value: &str) -> Error {
+    Error::malformed(format!("{name}={value} is not known here")).with_code("unknown_parameter")
+}
+
 fn duration(text: &str) -> Result<Duration> {
     clock::duration_of(text).ok_or_else(|| {
         Error::malformed(format!("timeout={text} is not a time, such as 60s or 500ms")).with_code("unknown_parameter")
@@ -195,24 +209,6 @@ fn duration(text: &str) -> Result<Duration> {
 
 fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-/// Forms and plain text are refused although they may hold JSON: a browser sends them for any page without asking.
-fn check_content_type(headers: &HeaderMap) -> Result<()> {
-    let Some(sent) = header(headers, &CONTENT_TYPE) else { return Ok(()) };
-    let kind = sent.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let known = [
-        "application/json",
-        "application/x-ndjson",
-        "application/ndjson",
-        "application/jsonl",
-        "application/x-jsonlines",
-    ];
-    if known.contains(&kind.as_str()) {
-        return Ok(());
-    }
-    let message = format!("Content-Type {sent:?} is not spoken here: send application/json or application/x-ndjson");
-    Err(Error::new(Kind::UnsupportedMedia, message))
 }
 
 fn receipt(committed: &Committed) -> Json<IngestResponse> {

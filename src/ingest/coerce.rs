@@ -111,7 +111,7 @@ pub(super) fn decimal(text: &str, precision: u8, scale: u8) -> Fit<i128> {
 
 /// Whether a text is written as a JSON number; a decimal may come as a text to keep it from floats on its way.
 pub(super) fn is_number(text: &str) -> bool {
-    let mut lexer = super::lexer::Lexer::new(text, 1);
+    let mut lexer = super::json::lexer::Lexer::new(text, 1);
     text.starts_with(|c: char| c == '-' || c.is_ascii_digit())
         && lexer.number().is_ok_and(|number| number.len() == text.len())
 }

@@ -8,13 +8,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, FixedSizeBinaryBuilder, Float32Builder,
-    Float64Builder, Int32Builder, Int64Builder, ListArray, MapArray, NullBufferBuilder, StringBuilder, StructArray,
-    Time64MicrosecondBuilder, TimestampMicrosecondBuilder, TimestampNanosecondBuilder,
+    Array, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, FixedSizeBinaryBuilder,
+    Float32Builder, Float64Builder, Int32Builder, Int64Builder, ListArray, MapArray, NullArray, NullBufferBuilder,
+    StringBuilder, StructArray, Time64MicrosecondBuilder, TimestampMicrosecondBuilder, TimestampNanosecondBuilder,
 };
-use arrow::buffer::{OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field as ArrowField, Fields, TimeUnit};
+use indexmap::IndexMap;
 
+use super::json::infer::Guess;
 use crate::catalog::metadata::schema::Field;
 use crate::catalog::metadata::types::{Primitive, Type};
 use crate::error::{Error, Kind, Result};
@@ -31,6 +33,13 @@ pub(super) struct Node {
     pub(super) values: Values,
     /// The row that last gave it a value, to notice names that come twice and those that do not come.
     pub(super) seen: usize,
+    pub(super) id: i32,
+    /// A type that would hold what a row has for it.
+    pub(super) wider: Option<Primitive>,
+    /// Whether it would have to be optional to take a row.
+    pub(super) relaxed: bool,
+    /// Whether it can never be optional.
+    identifies: bool,
     arrow: Arc<ArrowField>,
 }
 
@@ -62,6 +71,20 @@ pub(super) struct Members {
     pub(super) nodes: Vec<Node>,
     by_name: HashMap<String, usize>,
     validity: NullBufferBuilder0,
+    /// Fields that rows have and the struct has not, and the object that last had each.
+    wished: IndexMap<String, (Guess, usize)>,
+    /// The object whose fields are being taken.
+    pub(super) object: usize,
+}
+
+/// What is to be done with a field that the struct has not.
+pub(super) enum Wanted<'a> {
+    /// Its value says what it is.
+    Is(&'a mut Guess),
+    /// The object has had it.
+    Twice,
+    /// Its name differs from this one in case only.
+    Twin(String),
 }
 
 /// Where each list begins and ends.
@@ -81,12 +104,73 @@ impl Default for NullBufferBuilder0 {
     }
 }
 
+impl NullBufferBuilder0 {
+    fn first(mut self, values: usize) -> Option<NullBuffer> {
+        self.0.finish().map(|nulls| nulls.slice(0, values)).filter(|nulls| nulls.null_count() > 0)
+    }
+}
+
 impl Members {
     /// Nodes for these fields.
     pub(super) fn new(fields: &[Field]) -> Result<Self> {
         let nodes = fields.iter().map(Node::new).collect::<Result<Vec<_>>>()?;
         let by_name = nodes.iter().enumerate().map(|(index, node)| (node.name.clone(), index)).collect();
-        Ok(Self { nodes, by_name, validity: NullBufferBuilder0::default() })
+        Ok(Self {
+            nodes,
+            by_name,
+            validity: NullBufferBuilder0::default(),
+            wished: IndexMap::new(),
+            object: usize::MAX,
+        })
+    }
+
+    /// Says which columns must always have a value: what identifies a row is never optional.
+    pub(super) fn keep_required(&mut self, identifiers: &[i32]) {
+        for node in &mut self.nodes {
+            node.identifies = identifiers.contains(&node.id);
+            if let Values::Struct(members) = &mut node.values {
+                members.keep_required(identifiers);
+                // The struct around it neither.
+                node.identifies |= members.nodes.iter().any(|inner| inner.identifies);
+            }
+        }
+    }
+
+    /// What is known of a field that the struct has not, and that the present object has.
+    pub(super) fn wished_for(&mut self, name: &str, row: usize) -> Wanted<'_> {
+        if !self.wished.contains_key(name) {
+            if let Some(twin) = self.twin_of(name) {
+                return Wanted::Twin(twin);
+            }
+            self.wished.insert(name.to_owned(), (Guess::nothing(row), usize::MAX));
+        }
+        match self.wished.get_mut(name) {
+            Some((guess, last)) if *last != self.object => {
+                *last = self.object;
+                Wanted::Is(guess)
+            }
+            _ => Wanted::Twice,
+        }
+    }
+
+    /// A field whose name differs from this one in case only.
+    fn twin_of(&self, name: &str) -> Option<String> {
+        let lower = name.to_lowercase();
+        let mut names = self.nodes.iter().map(|node| &node.name).chain(self.wished.keys());
+        names.find(|known| *known != name && known.to_lowercase() == lower).cloned()
+    }
+
+    /// The fields that rows have and the struct has not.
+    pub(super) fn wished(&self) -> impl Iterator<Item = (&String, &Guess)> {
+        self.wished.iter().map(|(name, (guess, _))| (name, guess))
+    }
+
+    /// Drops every value.
+    pub(super) fn clear(&mut self) {
+        self.validity = NullBufferBuilder0::default();
+        for node in &mut self.nodes {
+            node.clear();
+        }
     }
 
     /// The field of this name; `guess` is where it was in the row before.
@@ -107,9 +191,9 @@ impl Members {
         self.nodes.iter().map(|node| Arc::clone(&node.arrow)).collect()
     }
 
-    /// The arrays of all fields.
-    pub(super) fn finish_arrays(&mut self) -> Result<Vec<ArrayRef>> {
-        self.nodes.iter_mut().map(Node::finish).collect()
+    /// The first `rows` values of all fields; those of a row that was broken off behind them are dropped.
+    pub(super) fn finish_arrays(&mut self, rows: usize) -> Result<Vec<ArrayRef>> {
+        self.nodes.iter_mut().map(|node| node.finish(rows)).collect()
     }
 
     /// The struct at this place has a value, which its fields have taken.
@@ -144,9 +228,12 @@ impl Spans {
         self.validity.0.append_null();
     }
 
-    fn take(&mut self) -> (OffsetBuffer<i32>, NullBufferBuilder) {
-        let offsets = std::mem::replace(&mut self.offsets, vec![0]);
-        (OffsetBuffer::new(ScalarBuffer::from(offsets)), std::mem::take(&mut self.validity).0)
+    /// The first `lists` lists, and how many items they have in all.
+    fn take(&mut self, lists: usize) -> (OffsetBuffer<i32>, Option<NullBuffer>, usize) {
+        let mut offsets = std::mem::replace(&mut self.offsets, vec![0]);
+        offsets.truncate(lists + 1);
+        let items = offsets.last().and_then(|end| usize::try_from(*end).ok()).unwrap_or(0);
+        (OffsetBuffer::new(ScalarBuffer::from(offsets)), std::mem::take(&mut self.validity).first(lists), items)
     }
 }
 
@@ -160,7 +247,36 @@ impl Node {
             arrow = arrow.with_extension_type(arrow_schema::extension::Uuid);
         }
         let (name, required) = (field.name.clone(), field.required);
-        Ok(Self { name, required, values, seen: usize::MAX, arrow: Arc::new(arrow) })
+        let (id, arrow) = (field.id, Arc::new(arrow));
+        Ok(Self { name, required, values, seen: usize::MAX, id, wider: None, relaxed: false, identifies: false, arrow })
+    }
+
+    /// Whether the column may become optional.
+    pub(super) fn may_relax(&self) -> bool {
+        !self.identifies
+    }
+
+    /// A text, in a column of texts.
+    pub(super) fn push_text(&mut self, text: &str) {
+        if let Values::String(builder) = &mut self.values {
+            builder.append_value(text);
+        }
+    }
+
+    fn clear(&mut self) {
+        match &mut self.values {
+            Values::Struct(members) => members.clear(),
+            Values::List(element, spans) => {
+                element.clear();
+                *spans = Spans::new();
+            }
+            Values::Map(key, value, spans) => {
+                key.clear();
+                value.clear();
+                *spans = Spans::new();
+            }
+            leaf => drop(leaf.finish()),
+        }
     }
 
     /// No value at this place. In a required field it only keeps the columns of equal length: the row is refused.
@@ -184,53 +300,37 @@ impl Node {
         }
     }
 
-    /// The array of everything pushed so far.
-    pub(super) fn finish(&mut self) -> Result<ArrayRef> {
-        let array: ArrayRef = match &mut self.values {
-            Values::Boolean(builder) => Arc::new(builder.finish()),
-            Values::Int(builder) => Arc::new(builder.finish()),
-            Values::Long(builder) => Arc::new(builder.finish()),
-            Values::Float(builder) => Arc::new(builder.finish()),
-            Values::Double(builder) => Arc::new(builder.finish()),
-            Values::Decimal(builder, ..) => Arc::new(builder.finish()),
-            Values::Date(builder) => Arc::new(builder.finish()),
-            Values::Time(builder) => Arc::new(builder.finish()),
-            Values::Timestamp(builder, _) => Arc::new(builder.finish()),
-            Values::TimestampNs(builder, _) => Arc::new(builder.finish()),
-            Values::String(builder) => Arc::new(builder.finish()),
-            Values::Uuid(builder) | Values::Fixed(builder, _) => Arc::new(builder.finish()),
-            Values::Binary(builder) => Arc::new(builder.finish()),
-            Values::Struct(members) => return finish_struct(members),
+    /// The array of the first `rows` values.
+    pub(super) fn finish(&mut self, rows: usize) -> Result<ArrayRef> {
+        match &mut self.values {
+            Values::Struct(members) => finish_struct(members, rows),
             Values::List(element, spans) => {
-                let (offsets, mut validity) = spans.take();
-                let items = element.finish()?;
-                let made = ListArray::try_new(Arc::clone(&element.arrow), offsets, items, validity.finish());
-                Arc::new(made.map_err(arrow_fault)?)
+                let (offsets, nulls, items) = spans.take(rows);
+                let items = element.finish(items)?;
+                let made = ListArray::try_new(Arc::clone(&element.arrow), offsets, items, nulls);
+                Ok(Arc::new(made.map_err(arrow_fault)?))
             }
             Values::Map(key, value, spans) => {
-                let (offsets, mut validity) = spans.take();
+                let (offsets, nulls, items) = spans.take(rows);
                 let fields: Fields = vec![Arc::clone(&key.arrow), Arc::clone(&value.arrow)].into();
-                let entries = StructArray::try_new(fields, vec![key.finish()?, value.finish()?], None);
-                let made = MapArray::try_new(
-                    map_entries(&key.arrow, &value.arrow),
-                    offsets,
-                    entries.map_err(arrow_fault)?,
-                    validity.finish(),
-                    false,
-                );
-                Arc::new(made.map_err(arrow_fault)?)
+                let columns = vec![key.finish(items)?, value.finish(items)?];
+                let entries = StructArray::try_new(fields, columns, None).map_err(arrow_fault)?;
+                let made = MapArray::try_new(map_entries(&key.arrow, &value.arrow), offsets, entries, nulls, false);
+                Ok(Arc::new(made.map_err(arrow_fault)?))
             }
-        };
-        Ok(array)
+            leaf => {
+                let whole = leaf.finish();
+                Ok(if whole.len() == rows { whole } else { whole.slice(0, rows) })
+            }
+        }
     }
 }
 
-fn finish_struct(members: &mut Members) -> Result<ArrayRef> {
-    let mut validity = std::mem::take(&mut members.validity).0;
-    let length = validity.len();
+fn finish_struct(members: &mut Members, rows: usize) -> Result<ArrayRef> {
+    let nulls = std::mem::take(&mut members.validity).first(rows);
     let fields = members.arrow_fields();
-    let arrays = members.finish_arrays()?;
-    let made = StructArray::try_new_with_length(fields, arrays, validity.finish(), length);
+    let arrays = members.finish_arrays(rows)?;
+    let made = StructArray::try_new_with_length(fields, arrays, nulls, rows);
     Ok(Arc::new(made.map_err(arrow_fault)?))
 }
 
@@ -292,6 +392,26 @@ impl Values {
                 return Err(cannot_write(name, &Type::Primitive(primitive.clone())));
             }
         })
+    }
+
+    /// The values of a leaf, all of them; of what holds others, nothing.
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            Self::Boolean(builder) => Arc::new(builder.finish()),
+            Self::Int(builder) => Arc::new(builder.finish()),
+            Self::Long(builder) => Arc::new(builder.finish()),
+            Self::Float(builder) => Arc::new(builder.finish()),
+            Self::Double(builder) => Arc::new(builder.finish()),
+            Self::Decimal(builder, ..) => Arc::new(builder.finish()),
+            Self::Date(builder) => Arc::new(builder.finish()),
+            Self::Time(builder) => Arc::new(builder.finish()),
+            Self::Timestamp(builder, _) => Arc::new(builder.finish()),
+            Self::TimestampNs(builder, _) => Arc::new(builder.finish()),
+            Self::String(builder) => Arc::new(builder.finish()),
+            Self::Uuid(builder) | Self::Fixed(builder, _) => Arc::new(builder.finish()),
+            Self::Binary(builder) => Arc::new(builder.finish()),
+            Self::Struct(_) | Self::List(..) | Self::Map(..) => Arc::new(NullArray::new(0)),
+        }
     }
 
     /// Bytes that a row takes in these columns whatever it holds, null included.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::verdict::Verdicts;
-use super::{AppendOptions, Ingest, infer, layout, settings};
+use super::evolve::{self, Wish};
+use super::{AppendOptions, Ingest, layout, settings};
 use crate::catalog::create::Description;
 use crate::catalog::metadata::TableMetadata;
 use crate::catalog::{Catalog, Created, Loaded, NewTableRequest};
@@ -51,36 +51,26 @@ fn check_layout(metadata: &TableMetadata, table: &TableName, options: &AppendOpt
     Ok(())
 }
 
-/// Creates the table, and the namespaces around it, from the rows; or says what is wrong with them.
-pub(super) async fn from_rows(
+/// Creates the table, and the namespaces around it, with the columns that its first rows have.
+pub(super) async fn of_rows(
     ingest: &Ingest,
     table: &TableName,
-    text: &Arc<String>,
+    wishes: &[Wish],
     options: &AppendOptions,
-) -> Result<std::result::Result<Arc<Loaded>, (usize, Verdicts)>> {
-    if !ingest.settings.auto_create {
-        return Err(Tabular::Table.missing(table));
-    }
-    let bounds = ingest.settings.bounds();
-    let shared = Arc::clone(text);
-    let inferred = ingest.compute(move || infer::infer(&shared, bounds)).await?;
-    let schema = match inferred {
-        Ok(schema) => schema,
-        Err((rows, verdicts)) => return Ok(Err((rows, verdicts))),
-    };
+) -> Result<Arc<Loaded>> {
+    let schema = evolve::first_schema(wishes)?;
     let spec = options.partition_by.as_deref().map(|text| layout::partition_by(text, &schema)).transpose()?;
     let order = options.sort_by.as_deref().map(|text| layout::sort_by(text, &schema)).transpose()?;
     make_namespaces(&ingest.catalog, &table.namespace).await?;
     let description = Description { schema, spec, order, properties: settings::created_properties() };
     let request = NewTableRequest { name: table.clone(), description, location: None, creation: Created::Now };
     match ingest.catalog.create_table(request).await {
-        Ok(loaded) => Ok(Ok(loaded)),
         // Another request was first: its schema is the one to read by.
         Err(error) if error.kind() == Kind::AlreadyExists(What::Table) => {
             let loaded = existing(&ingest.catalog, table, options).await?;
-            loaded.map(Ok).ok_or_else(|| Tabular::Table.missing(table))
+            loaded.ok_or_else(|| Tabular::Table.missing(table))
         }
-        Err(error) => Err(error),
+        settled => settled,
     }
 }
 

@@ -9,10 +9,11 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use bytes::Bytes;
 use futures::FutureExt;
-use iceberg::spec::{DataFile, FormatVersion, ManifestFile, Schema as IcebergSchema};
+use iceberg::spec::{DataFile, FormatVersion, ManifestFile, Schema as IcebergSchema, Struct};
 use moka::sync::Cache;
 use serde_json::json;
 
+use super::evolve::still_fits;
 use super::partition;
 use super::path;
 use super::write::{DataObject, FileLayout, encode};
@@ -127,14 +128,7 @@ fn check_target(metadata: &TableMetadata, target: &Target) -> Result<()> {
     let (Some(then), Ok(now)) = (metadata.schema(target.schema_id), metadata.current_schema()) else {
         return Err(schema_changed());
     };
-    let by_id = now.by_id();
-    let kept = then.fields.iter().all(|field| {
-        by_id
-            .get(&field.id)
-            .is_some_and(|place| place.field.kind == field.kind && (field.required || !place.field.required))
-    });
-    let none_new_required = now.fields.iter().all(|field| !field.required || then.by_id().contains_key(&field.id));
-    if kept && none_new_required { Ok(()) } else { Err(schema_changed()) }
+    if still_fits(then, now) { Ok(()) } else { Err(schema_changed()) }
 }
 
 /// The table is no longer what the rows were decoded for.
@@ -142,8 +136,11 @@ pub(super) fn schema_changed() -> Error {
     Error::conflict(
         "The table's columns changed while the rows were on their way; nothing was written: send them again",
     )
-    .with_code("schema_changed")
+    .with_code(SCHEMA_CHANGED)
 }
+
+/// The code of rows that a table's columns changed under.
+pub(super) const SCHEMA_CHANGED: &str = "schema_changed";
 
 const SPEC_REMOVED: &str = "spec_removed";
 
@@ -167,13 +164,6 @@ fn iceberg_schema(metadata: &TableMetadata, id: i32) -> Result<Arc<IcebergSchema
 }
 
 fn encode_all(metadata: &TableMetadata, schema_id: i32, rows: &[RecordBatch]) -> Result<Vec<DataObject>> {
-    let Some(first) = rows.first() else { return Ok(Vec::new()) };
-    let rows = if rows.len() == 1 {
-        first.clone()
-    } else {
-        concat_batches(&first.schema(), rows)
-            .map_err(|error| Error::internal("Rows cannot be put together").because(error))?
-    };
     let spec = metadata.default_spec()?;
     let order = metadata.sort_order(metadata.default_sort_order_id);
     let layout = FileLayout {
@@ -181,16 +171,28 @@ fn encode_all(metadata: &TableMetadata, schema_id: i32, rows: &[RecordBatch]) ->
         spec_id: spec.spec_id,
         sort_order_id: order.filter(|order| !order.fields.is_empty()).map(|order| order.order_id),
     };
+    let file = |folders: &[String], index| path::data_file(&metadata.location, &metadata.properties, folders, index);
+    if spec.fields.is_empty() && layout.sort_order_id.is_none() {
+        return Ok(vec![encode(rows, file(&[], 0), Struct::empty(), &layout)?]);
+    }
     let mut objects = Vec::new();
-    for (index, part) in partition::split(&rows, &layout.schema, spec)?.into_iter().enumerate() {
+    for (index, part) in partition::split(&together(rows)?, &layout.schema, spec)?.into_iter().enumerate() {
         let rows = match order {
             Some(order) => partition::sort(part.rows, order)?,
             None => part.rows,
         };
-        let location = path::data_file(&metadata.location, &metadata.properties, &part.folders, index);
-        objects.push(encode(&rows, location, part.values, &layout)?);
+        objects.push(encode(&[rows], file(&part.folders, index), part.values, &layout)?);
     }
     Ok(objects)
+}
+
+fn together(rows: &[RecordBatch]) -> Result<RecordBatch> {
+    match rows {
+        [only] => Ok(only.clone()),
+        [first, ..] => concat_batches(&first.schema(), rows)
+            .map_err(|error| Error::internal("Rows cannot be put together").because(error)),
+        [] => Err(Error::internal("There are no rows")),
+    }
 }
 
 /// Large files go up before the table's turn, so that nobody waits for them.

@@ -30,15 +30,16 @@ pub(super) struct Metrics {
 }
 
 /// Reads the metrics off a footer; `rows` are the rows of the file, for what the footer does not count.
-pub(super) fn of_file(footer: &ParquetMetaData, schema: &Schema, rows: &RecordBatch) -> Result<Metrics> {
+pub(super) fn of_file(footer: &ParquetMetaData, schema: &Schema, rows: &[RecordBatch]) -> Result<Metrics> {
     let mut metrics = Metrics::default();
     let columns = footer.file_metadata().schema_descr().num_columns();
     for column in 0..columns {
         of_column(footer, column, schema, &mut metrics)?;
     }
-    let fields = rows.schema();
-    for (field, values) in fields.fields().iter().zip(rows.columns()) {
-        count_nans(field, values, &mut metrics.nan_value_counts);
+    for batch in rows {
+        for (field, values) in batch.schema().fields().iter().zip(batch.columns()) {
+            count_nans(field, values, &mut metrics.nan_value_counts);
+        }
     }
     for group in footer.row_groups() {
         if let Some(first) = group.columns().first() {
@@ -221,9 +222,9 @@ fn count_nans(field: &arrow::datatypes::Field, values: &ArrayRef, counts: &mut H
     }
     let Some(id) = field_id(field) else { return };
     if let Some(floats) = values.as_any().downcast_ref::<Float32Array>() {
-        counts.insert(id, floats.iter().flatten().filter(|value| value.is_nan()).count() as u64);
+        *counts.entry(id).or_default() += floats.iter().flatten().filter(|value| value.is_nan()).count() as u64;
     } else if let Some(doubles) = values.as_any().downcast_ref::<Float64Array>() {
-        counts.insert(id, doubles.iter().flatten().filter(|value| value.is_nan()).count() as u64);
+        *counts.entry(id).or_default() += doubles.iter().flatten().filter(|value| value.is_nan()).count() as u64;
     }
 }
 

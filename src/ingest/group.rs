@@ -1,7 +1,8 @@
 //! Group commit: requests of one table share snapshots (CONTRACT §7).
 //!
 //! While a commit of a table is in flight, the rows that arrive for it gather; they are the next commit. Nobody waits for
-//! a timer. A request fails for its own reasons only: rows decoded against different schemas are committed apart.
+//! a timer. A request fails for its own reasons only: rows that were read against an earlier schema are brought under the
+//! one that the table has now, or refused alone.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::RecordBatch;
 use tokio::sync::oneshot;
 
-use super::flush::{Flushed, Lists, Target, flush, lists};
+use super::flush::{Flushed, Lists, SCHEMA_CHANGED, Target, flush, lists, schema_changed};
+use super::intake::{fields_of, lifted};
 use super::memory::Reserved;
 use super::partition::TOO_MANY_FILES;
 use crate::catalog::Catalog;
@@ -21,10 +23,12 @@ use crate::limits;
 #[derive(Debug)]
 struct Waiting {
     target: Target,
-    rows: RecordBatch,
+    rows: Vec<RecordBatch>,
     answer: oneshot::Sender<Result<Flushed>>,
     /// The memory that the rows take; given back when they are committed.
     memory: Reserved,
+    /// How often the table's columns changed under it.
+    tries: usize,
 }
 
 /// The tables that have rows waiting or a commit in flight, by identity. Cheap to clone.
@@ -44,12 +48,12 @@ impl Groups {
     pub(super) fn submit(
         &self,
         target: Target,
-        rows: RecordBatch,
+        rows: Vec<RecordBatch>,
         memory: Reserved,
     ) -> oneshot::Receiver<Result<Flushed>> {
         let (answer, heard) = oneshot::channel();
         let uuid = target.uuid.clone();
-        let entry = Waiting { target, rows, answer, memory };
+        let entry = Waiting { target, rows, answer, memory, tries: 0 };
         let idle = {
             let mut waiting = self.locked();
             let idle = !waiting.contains_key(&uuid);
@@ -95,10 +99,14 @@ impl Groups {
         }
     }
 
-    /// Commits a group. What comes back is still to be done: requests that are too much together, one half and the other.
-    async fn commit(&self, mut group: Vec<Waiting>) -> Vec<Vec<Waiting>> {
-        let Some(target) = group.first().map(|first| first.target.clone()) else { return Vec::new() };
-        let rows: Vec<RecordBatch> = group.iter().map(|one| one.rows.clone()).collect();
+    /// Commits a group. What comes back is still to be done: requests that are too much together, one half and the other;
+    /// or the whole, where the table's columns changed under it.
+    async fn commit(&self, group: Vec<Waiting>) -> Vec<Vec<Waiting>> {
+        let (target, mut group) = match self.under_one_schema(group).await {
+            Some(aligned) => aligned,
+            None => return Vec::new(),
+        };
+        let rows: Vec<RecordBatch> = group.iter().flat_map(|one| one.rows.iter().cloned()).collect();
         let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
         let started = clock::tick();
         // In a task of its own, so that a fault in one commit does not end the table's queue.
@@ -109,9 +117,13 @@ impl Groups {
         let outcome = work.await.unwrap_or_else(|error| {
             Err(Error::new(Kind::CommitUnknown, "The commit was cut off by a fault of the server").because(error))
         });
-        if group.len() > 1 && outcome.as_ref().is_err_and(|error| error.code() == Some(TOO_MANY_FILES)) {
-            let half = group.split_off(group.len() / 2);
-            return vec![half, group];
+        match outcome.as_ref().err().and_then(Error::code) {
+            Some(TOO_MANY_FILES) if group.len() > 1 => {
+                let half = group.split_off(group.len() / 2);
+                return vec![half, group];
+            }
+            Some(SCHEMA_CHANGED) if group.iter_mut().all(Waiting::may_try_again) => return vec![group],
+            _ => {}
         }
         match &outcome {
             Ok(flushed) => {
@@ -127,14 +139,62 @@ impl Groups {
                 tracing::warn!(table = %target.name, rows = count, requests = group.len(), error = error.chain(), "rows could not be committed");
             }
         }
-        for one in group {
-            drop(one.memory);
-            drop(one.answer.send(match &outcome {
+        group.into_iter().for_each(|one| {
+            one.answer(match &outcome {
                 Ok(flushed) => Ok(*flushed),
                 Err(error) => Err(error.copy()),
-            }));
-        }
+            })
+        });
         Vec::new()
+    }
+
+    /// The requests' rows under the columns that the table has now. Those that cannot be are answered.
+    async fn under_one_schema(&self, group: Vec<Waiting>) -> Option<(Target, Vec<Waiting>)> {
+        let first = group.first()?.target.clone();
+        let present = async {
+            let table = self.catalog.load_table(&first.name).await?;
+            let schema = table.metadata.current_schema()?;
+            Ok((Target { schema_id: schema.schema_id, ..first }, fields_of(schema)?))
+        };
+        let (target, fields) = match present.await {
+            Ok(present) => present,
+            Err(error) => {
+                group.into_iter().for_each(|one| one.answer(Err(Error::copy(&error))));
+                return None;
+            }
+        };
+        let mut aligned = Vec::with_capacity(group.len());
+        for mut one in group {
+            if one.target.schema_id != target.schema_id {
+                match lifted(std::mem::take(&mut one.rows), &fields) {
+                    Ok(Some(rows)) => one.rows = rows,
+                    Ok(None) => {
+                        one.answer(Err(schema_changed()));
+                        continue;
+                    }
+                    Err(error) => {
+                        one.answer(Err(error));
+                        continue;
+                    }
+                }
+                one.target = target.clone();
+            }
+            aligned.push(one);
+        }
+        (!aligned.is_empty()).then_some((target, aligned))
+    }
+}
+
+impl Waiting {
+    fn answer(self, outcome: Result<Flushed>) {
+        drop(self.memory);
+        drop(self.answer.send(outcome));
+    }
+
+    /// Whether it is worth looking at the table's columns once more; asked at most so many times.
+    fn may_try_again(&mut self) -> bool {
+        self.tries += 1;
+        self.tries < limits::SPLITS_MAX
     }
 }
 
@@ -143,15 +203,11 @@ fn count_of(rows: usize) -> f64 {
     f64::from(u32::try_from(rows).unwrap_or(u32::MAX))
 }
 
-/// Requests whose rows have the same columns, in the order they came.
+/// Requests that name the table alike, in the order they came.
 fn alike(batch: Vec<Waiting>) -> Vec<Vec<Waiting>> {
     let mut groups: Vec<Vec<Waiting>> = Vec::new();
     for one in batch {
-        let same = |group: &Vec<Waiting>| {
-            group.first().is_some_and(|first| {
-                first.target.schema_id == one.target.schema_id && first.target.name == one.target.name
-            })
-        };
+        let same = |group: &Vec<Waiting>| group.first().is_some_and(|first| first.target.name == one.target.name);
         match groups.iter().position(same) {
             Some(at) => groups[at].push(one),
             None => groups.push(vec![one]),

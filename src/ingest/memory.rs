@@ -36,11 +36,14 @@ pub(super) struct Owner {
 /// Memory set aside for a request; given back when dropped.
 #[derive(Debug)]
 pub struct Reserved {
+    memory: Memory,
     owner: Owner,
     pages: usize,
-    taken: Taken,
-    _permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
 }
+
+/// What a request that outgrows what was set aside for it takes more at once: asking costs more than a page is worth.
+const GROWTH_BYTES: usize = 64 << 10;
 
 impl Memory {
     pub(super) fn new(bytes: usize) -> Self {
@@ -49,21 +52,34 @@ impl Memory {
         Self { pages: Arc::new(Semaphore::new(pages)), share, taken: Arc::default() }
     }
 
-    /// Sets memory aside for a request to a table. A request may take more than a share if it is alone: `own` is what it
-    /// holds already.
-    pub(super) fn reserve(&self, owner: &Owner, bytes: usize, own: Option<&Reserved>) -> Result<Reserved> {
-        let pages = bytes.div_ceil(PAGE_BYTES).max(1);
-        let mut taken = locked(&self.taken);
-        let all = taken.get(owner).copied().unwrap_or(0);
-        let others = all - own.map_or(0, |own| own.pages).min(all);
-        if others > 0 && all + pages > self.share {
+    /// Sets memory aside for a request to a table.
+    pub(super) fn reserve(&self, owner: &Owner, bytes: usize) -> Result<Reserved> {
+        let mut reserved = Reserved { memory: self.clone(), owner: owner.clone(), pages: 0, permit: None };
+        reserved.grow(bytes.max(1))?;
+        Ok(reserved)
+    }
+}
+
+impl Reserved {
+    /// Sees to it that so many bytes are set aside in all. A request may take more than a share if it is alone.
+    pub(super) fn hold(&mut self, bytes: usize) -> Result<()> {
+        let held = self.pages * PAGE_BYTES;
+        if bytes <= held { Ok(()) } else { self.grow((bytes - held).max(GROWTH_BYTES)) }
+    }
+
+    fn grow(&mut self, bytes: usize) -> Result<()> {
+        let pages = bytes.div_ceil(PAGE_BYTES);
+        let mut taken = locked(&self.memory.taken);
+        let all = taken.get(&self.owner).copied().unwrap_or(0);
+        let others = all.saturating_sub(self.pages);
+        if others > 0 && all + pages > self.memory.share {
             metrics::counter!("floeberg_ingest_refused_total", "why" => "share").increment(1);
             let message =
-                format!("Table {} has used up its share of the memory for rows under way: slow down", owner.table);
+                format!("Table {} has used up its share of the memory for rows under way: slow down", self.owner.table);
             return Err(Error::new(Kind::Busy, message).with_code("share"));
         }
         let count = u32::try_from(pages).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.pages).try_acquire_many_owned(count).map_err(|_| {
+        let permit = Arc::clone(&self.memory.pages).try_acquire_many_owned(count).map_err(|_| {
             metrics::counter!("floeberg_ingest_refused_total", "why" => "memory").increment(1);
             Error::new(
                 Kind::Unavailable,
@@ -71,14 +87,19 @@ impl Memory {
             )
             .with_code("memory")
         })?;
-        *taken.entry(owner.clone()).or_default() += pages;
-        Ok(Reserved { owner: owner.clone(), pages, taken: Arc::clone(&self.taken), _permit: permit })
+        match &mut self.permit {
+            Some(held) => held.merge(permit),
+            none => *none = Some(permit),
+        }
+        *taken.entry(self.owner.clone()).or_default() += pages;
+        self.pages += pages;
+        Ok(())
     }
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        let mut taken = locked(&self.taken);
+        let mut taken = locked(&self.memory.taken);
         if let Some(all) = taken.get_mut(&self.owner) {
             *all = all.saturating_sub(self.pages);
             if *all == 0 {
@@ -105,11 +126,11 @@ mod tests {
     #[test]
     fn one_table_cannot_take_what_others_need() {
         let memory = Memory::new(100 * PAGE_BYTES);
-        let first = memory.reserve(&table("a"), 40 * PAGE_BYTES, None).expect("fits");
-        let refused = memory.reserve(&table("a"), 20 * PAGE_BYTES, None).expect_err("over its share");
+        let first = memory.reserve(&table("a"), 40 * PAGE_BYTES).expect("fits");
+        let refused = memory.reserve(&table("a"), 20 * PAGE_BYTES).expect_err("over its share");
         assert_eq!(refused.kind(), Kind::Busy);
-        let other = memory.reserve(&table("b"), 60 * PAGE_BYTES, None).expect("fits");
-        assert_eq!(memory.reserve(&table("c"), PAGE_BYTES, None).expect_err("full").kind(), Kind::Unavailable);
+        let other = memory.reserve(&table("b"), 60 * PAGE_BYTES).expect("fits");
+        assert_eq!(memory.reserve(&table("c"), PAGE_BYTES).expect_err("full").kind(), Kind::Unavailable);
         drop((first, other));
         assert!(locked(&memory.taken).is_empty(), "nothing is remembered of tables that hold nothing");
     }
@@ -117,8 +138,13 @@ mod tests {
     #[test]
     fn a_request_alone_may_be_larger_than_a_share() {
         let memory = Memory::new(100 * PAGE_BYTES);
-        let body = memory.reserve(&table("a"), 40 * PAGE_BYTES, None).expect("fits");
-        let columns = memory.reserve(&table("a"), 60 * PAGE_BYTES, Some(&body)).expect("its own does not count");
-        drop((body, columns));
+        let mut alone = memory.reserve(&table("a"), 40 * PAGE_BYTES).expect("fits");
+        alone.hold(40 * PAGE_BYTES).expect("it has that");
+        assert_eq!(alone.pages, 40);
+        alone.hold(90 * PAGE_BYTES).expect("its own does not count");
+        assert_eq!(alone.hold(101 * PAGE_BYTES).expect_err("there is no more").kind(), Kind::Unavailable);
+        assert_eq!(memory.reserve(&table("a"), PAGE_BYTES).expect_err("over its share").kind(), Kind::Busy);
+        drop(alone);
+        assert_eq!(memory.pages.available_permits(), 100);
     }
 }

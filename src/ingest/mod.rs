@@ -1,26 +1,34 @@
 //! Rows in, snapshots out.
 //!
 //! [`Ingest::append`] takes the body of one request for one table. It is decompressed and decoded against the table's
-//! schema on threads for work that computes; every row that does not fit is named, and then nothing of the request is
-//! written. Rows that fit join the table's next commit ([`group`]); when the answer leaves, they are in a snapshot that is
-//! on the disk. A table that does not exist is created from its first rows ([`infer`]).
+//! schema while it arrives ([`intake`]); every row that does not fit is named, and then nothing of the request is written.
+//! What rows have that the table has not makes it grow, where it may ([`evolve`]); a table that does not exist is created
+//! from its first rows. Rows that fit join the table's next commit ([`group`]); when the answer leaves, they are in a
+//! snapshot that is on the disk.
 //!
 //! Memory is bounded ([`memory`]): a request that does not fit beside those under way is refused.
 
-mod body;
+mod arrow_types;
 mod coerce;
+mod columnar;
 mod columns;
+mod convert;
 mod create;
+mod decode;
+mod evolve;
 mod flush;
 mod footer;
 mod group;
-mod infer;
+mod inflate;
+mod intake;
+mod ipc;
+mod json;
 mod layout;
-mod lexer;
+mod lift;
 mod memory;
+mod parquet_file;
 mod partition;
 mod path;
-mod rows;
 mod settings;
 mod verdict;
 mod write;
@@ -29,23 +37,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::Stream;
 use tokio::sync::Semaphore;
 
-use crate::catalog::{Catalog, Loaded};
+use crate::catalog::Catalog;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::names::TableName;
 
-pub use body::Encoding;
+pub use decode::{Evolution, Format, Unknown};
+pub use inflate::Encoding;
 pub use memory::Reserved;
 pub use settings::IngestSettings;
 pub use verdict::{RowError, Verdicts};
 
-use coerce::TimePrecision;
 use flush::Target;
 use group::Groups;
+use intake::{Intake, Received};
 use memory::{Memory, Owner};
-use rows::Decoded;
 use settings::Complaints;
 
 /// How a request wants its rows taken.
@@ -59,6 +68,10 @@ pub struct AppendOptions {
     pub truncate_time: bool,
     /// How long to wait for the commit.
     pub timeout: Option<Duration>,
+    /// Whether the table may grow, if not as it says itself.
+    pub schema: Option<Evolution>,
+    /// What becomes of fields that the table has no column for, if not as it says itself.
+    pub unknown_fields: Option<Unknown>,
 }
 
 /// One request.
@@ -66,14 +79,12 @@ pub struct AppendOptions {
 pub struct Append {
     /// The table.
     pub table: TableName,
-    /// The body as it was sent.
-    pub body: Bytes,
-    /// How it is compressed.
+    /// What its body is written in.
+    pub format: Format,
+    /// How the body is compressed.
     pub encoding: Encoding,
     /// How the rows are to be taken.
     pub options: AppendOptions,
-    /// The memory that was admitted for it.
-    pub admitted: Reserved,
 }
 
 /// What became of a request.
@@ -144,55 +155,38 @@ impl Ingest {
 
     /// Sets memory aside for a body of so many bytes.
     pub fn admit(&self, table: &TableName, body_bytes: usize) -> Result<Reserved> {
-        self.memory.reserve(&self.owner(table), body_bytes, None)
+        let owner = Owner { warehouse: self.catalog.warehouse().name().shared(), table: table.clone() };
+        self.memory.reserve(&owner, body_bytes)
     }
 
-    fn owner(&self, table: &TableName) -> Owner {
-        Owner { warehouse: self.catalog.warehouse().name().shared(), table: table.clone() }
-    }
-
-    /// Takes the rows of one request. From here on the work goes on whether or not anybody waits.
-    pub async fn append(&self, request: Append) -> Result<Outcome> {
-        let this = self.clone();
-        let timeout = request.options.timeout.unwrap_or(DEFAULT_TIMEOUT);
-        let work = self.catalog.works().spawn(async move { this.run(request).await });
-        match tokio::time::timeout(timeout, work).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(error)) => {
-                Err(Error::new(Kind::CommitUnknown, "The request was cut off by a fault of the server").because(error))
-            }
-            Err(_) => Err(Error::new(
-                Kind::Pending,
-                format!("The rows are not committed after {} ms; they may still be", timeout.as_millis()),
-            )),
-        }
-    }
-
-    async fn run(&self, request: Append) -> Result<Outcome> {
-        let Append { table, body, encoding, options, admitted } = request;
-        // The decoded text and its columns are counted beside the body while they live.
-        let text = self.decompress(body, encoding).await?;
-        let columns = self.memory.reserve(&self.owner(&table), text.len(), Some(&admitted))?;
-        let loaded = match create::existing(&self.catalog, &table, &options).await? {
-            Some(loaded) => loaded,
-            None => match create::from_rows(self, &table, &text, &options).await? {
-                Ok(loaded) => loaded,
-                Err((rows, verdicts)) => return Ok(Outcome::Refused { rows, verdicts }),
-            },
+    /// Takes the rows of one request, under the memory that was admitted for it. Once its body is there, the work goes on whether or not anybody waits.
+    pub async fn append(
+        &self,
+        request: Append,
+        admitted: Reserved,
+        body: &mut (impl Stream<Item = Result<Bytes>> + Unpin + Send),
+    ) -> Result<Outcome> {
+        let received = self.receive(&request, admitted, body).await?;
+        let Append { table, options, .. } = request;
+        let Received { table: loaded, decoded, memory } = match received {
+            Intake::Fits(received) => received,
+            Intake::Refused(decoded) => return Ok(Outcome::Refused { rows: decoded.rows, verdicts: decoded.verdicts }),
         };
-        failpoint::at("ingest.created")?;
-        settings::check_table(&loaded.metadata)?;
-        self.complaints.look_at(&table, &loaded.metadata);
-        let (target, decoded) = self.decode(&table, loaded, text, &options).await?;
-        if !decoded.verdicts.is_empty() {
-            return Ok(Outcome::Refused { rows: decoded.rows, verdicts: decoded.verdicts });
-        }
         failpoint::at("ingest.decoded")?;
-        drop(admitted);
-        let heard = self.groups.submit(target, decoded.batch, columns);
+        let target = Target {
+            name: table.clone(),
+            uuid: loaded.metadata.table_uuid.clone().ok_or_else(settings::no_uuid)?,
+            schema_id: loaded.metadata.current_schema_id,
+        };
+        let heard = self.groups.submit(target, decoded.batches, memory);
+        let timeout = options.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let late = |_| {
+            let message = format!("The rows are not committed after {} ms; they may still be", timeout.as_millis());
+            Error::new(Kind::Pending, message)
+        };
         let stopped =
             |error| Error::new(Kind::CommitUnknown, "The server stopped while the commit was under way").because(error);
-        let flushed = heard.await.map_err(stopped)??;
+        let flushed = tokio::time::timeout(timeout, heard).await.map_err(late)?.map_err(stopped)??;
         failpoint::passed("ingest.flushed");
         Ok(Outcome::Committed(Committed {
             table,
@@ -201,30 +195,6 @@ impl Ingest {
             sequence_number: flushed.sequence_number,
             files: flushed.files,
         }))
-    }
-
-    async fn decompress(&self, body: Bytes, encoding: Encoding) -> Result<Arc<String>> {
-        let most = self.settings.body_decoded;
-        self.compute(move || body::text_of(body, encoding, most).map(Arc::new)).await
-    }
-
-    async fn decode(
-        &self,
-        table: &TableName,
-        loaded: Arc<Loaded>,
-        text: Arc<String>,
-        options: &AppendOptions,
-    ) -> Result<(Target, Decoded)> {
-        let schema = Arc::clone(loaded.metadata.current_schema()?);
-        let target = Target {
-            name: table.clone(),
-            uuid: loaded.metadata.table_uuid.clone().ok_or_else(settings::no_uuid)?,
-            schema_id: schema.schema_id,
-        };
-        let precision = if options.truncate_time { TimePrecision::Truncate } else { TimePrecision::Exact };
-        let bounds = self.settings.bounds();
-        let decoded = self.compute(move || rows::decode(&text, &schema, precision, bounds)).await?;
-        Ok((target, decoded))
     }
 
     /// Runs work that computes on a thread of its own, as many at once as there are processors.

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use moka::sync::Cache;
 
-use super::rows::Bounds;
+use super::decode::{Bounds, Evolution, Unknown};
 use crate::catalog::metadata::TableMetadata;
 use crate::catalog::properties;
 use crate::error::{Error, Kind, Result};
@@ -45,8 +45,64 @@ impl Default for IngestSettings {
 
 impl IngestSettings {
     pub(super) fn bounds(&self) -> Bounds {
-        Bounds { rows: self.rows, row_bytes: self.row, nesting: self.nesting, column_bytes: self.memory }
+        Bounds {
+            rows: self.rows,
+            row_bytes: self.row,
+            nesting: self.nesting,
+            column_bytes: self.memory,
+            body_bytes: self.body_decoded,
+        }
     }
+}
+
+const SCHEMA: &str = "floeberg.ingest.schema";
+const UNKNOWN_FIELDS: &str = "floeberg.ingest.unknown-fields";
+const MAX_COLUMNS: &str = "floeberg.ingest.max-columns";
+
+impl Evolution {
+    /// The one that this word means.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "strict" => Some(Self::Strict),
+            "add-columns" => Some(Self::AddColumns),
+            _ => None,
+        }
+    }
+
+    /// What a request, else the table, says.
+    pub(super) fn of(asked: Option<Self>, table: &IndexMap<String, String>) -> Result<Self> {
+        let said = table.get(SCHEMA).map(|word| Self::parse(word).ok_or_else(|| unsupported(SCHEMA, word)));
+        Ok(asked.or(said.transpose()?).unwrap_or(Self::AddColumns))
+    }
+}
+
+impl Unknown {
+    /// The one that this word means.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "add" => Some(Self::Add),
+            "refuse" => Some(Self::Refuse),
+            "ignore" => Some(Self::Ignore),
+            "capture" => Some(Self::Capture),
+            _ => None,
+        }
+    }
+
+    /// What a request, else the table, says; a table that never grows has no use for new columns.
+    pub(super) fn of(asked: Option<Self>, table: &IndexMap<String, String>, evolution: Evolution) -> Result<Self> {
+        let said =
+            table.get(UNKNOWN_FIELDS).map(|word| Self::parse(word).ok_or_else(|| unsupported(UNKNOWN_FIELDS, word)));
+        match (asked.or(said.transpose()?).unwrap_or(Self::Add), evolution) {
+            (Self::Add, Evolution::Strict) => Ok(Self::Refuse),
+            (said, _) => Ok(said),
+        }
+    }
+}
+
+/// Columns, inner ones counted, up to which rows may make a table grow.
+pub(super) fn max_columns(table: &IndexMap<String, String>) -> usize {
+    let most = i64::try_from(limits::INGEST_COLUMNS_MAX).unwrap_or(i64::MAX);
+    usize::try_from(properties::whole(table, MAX_COLUMNS, most)).unwrap_or(usize::MAX)
 }
 
 /// Refuses a table that asks for what ingest cannot do, or for something that cannot be understood.

@@ -10,8 +10,8 @@ use crate::limits;
 pub struct RowError {
     /// The row, counted from 0.
     pub index: usize,
-    /// The line it begins on, counted from 1.
-    pub line: usize,
+    /// The line it begins on, counted from 1; none where rows are not lines of text.
+    pub line: Option<usize>,
     /// Where in the row: a JSON pointer (RFC 6901).
     pub pointer: String,
     /// Stable, for programs.
@@ -38,11 +38,20 @@ impl Verdicts {
         if self.listed.len() < limits::ROW_ERRORS_LISTED {
             self.listed.push(RowError {
                 index: row.index,
-                line: row.line(),
+                line: Some(row.line()),
                 pointer: path.pointer(),
                 code: misfit.code,
                 detail: misfit.detail,
             });
+        }
+    }
+
+    /// Notes an error of a row that is no text.
+    pub(super) fn add_at(&mut self, index: usize, pointer: String, misfit: Misfit) {
+        self.total += 1;
+        if self.listed.len() < limits::ROW_ERRORS_LISTED {
+            let Misfit { code, detail } = misfit;
+            self.listed.push(RowError { index, line: None, pointer, code, detail });
         }
     }
 
@@ -56,6 +65,8 @@ impl Verdicts {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row<'a> {
     pub(super) index: usize,
+    /// Lines before the text.
+    pub(super) lines: usize,
     pub(super) text: &'a str,
     pub(super) start: usize,
 }
@@ -63,7 +74,7 @@ pub(super) struct Row<'a> {
 impl Row<'_> {
     /// The line the row begins on; counted only for rows that are wrong.
     pub(super) fn line(&self) -> usize {
-        1 + self.text.as_bytes()[..self.start].iter().filter(|byte| **byte == b'\n').count()
+        1 + self.lines + self.text.as_bytes()[..self.start].iter().filter(|byte| **byte == b'\n').count()
     }
 }
 

@@ -29,9 +29,9 @@ pub(super) struct FileLayout {
     pub(super) sort_order_id: Option<i32>,
 }
 
-/// Encodes rows and describes the file.
+/// Encodes rows, all under the same columns, and describes the file.
 pub(super) fn encode(
-    rows: &RecordBatch,
+    rows: &[RecordBatch],
     location: String,
     partition: Struct,
     layout: &FileLayout,
@@ -45,7 +45,7 @@ pub(super) fn encode(
         .file_format(DataFileFormat::Parquet)
         .partition(partition)
         .partition_spec_id(layout.spec_id)
-        .record_count(rows.num_rows() as u64)
+        .record_count(rows.iter().map(|batch| batch.num_rows() as u64).sum())
         .file_size_in_bytes(bytes.len() as u64)
         .column_sizes(metrics.column_sizes)
         .value_counts(metrics.value_counts)
@@ -61,16 +61,20 @@ pub(super) fn encode(
     Ok(DataObject { location, bytes, entry })
 }
 
-fn to_parquet(rows: &RecordBatch) -> Result<(Bytes, ParquetMetaData)> {
+fn to_parquet(rows: &[RecordBatch]) -> Result<(Bytes, ParquetMetaData)> {
     let failed = |error: parquet::errors::ParquetError| Error::internal("Parquet cannot be written").because(error);
     let level = ZstdLevel::try_new(1).map_err(failed)?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_created_by(concat!("floeberg version ", env!("CARGO_PKG_VERSION")).to_owned())
         .build();
-    let mut bytes = Vec::with_capacity(rows.get_array_memory_size() / 4);
-    let mut writer = ArrowWriter::try_new(&mut bytes, rows.schema(), Some(properties)).map_err(failed)?;
-    writer.write(rows).map_err(failed)?;
+    let first = rows.first().ok_or_else(|| Error::internal("A file has no rows"))?;
+    let held: usize = rows.iter().map(RecordBatch::get_array_memory_size).sum();
+    let mut bytes = Vec::with_capacity(held / 4);
+    let mut writer = ArrowWriter::try_new(&mut bytes, first.schema(), Some(properties)).map_err(failed)?;
+    for batch in rows {
+        writer.write(batch).map_err(failed)?;
+    }
     let footer = writer.close().map_err(failed)?;
     Ok((bytes.into(), footer))
 }

@@ -13,7 +13,7 @@ async fn every_bad_row_is_named_and_nothing_is_written() {
     let before = server.table("t").await["metadata"].clone();
     let body =
         "{\"id\":1,\"name\":\"ok\"}\n{\"id\":\"x\"}\n{\"id\":null,\"zz\":[1]}\n{\"name\":5}\n5\n{\"id\":1,\"id\":2}\n";
-    let answer = push(&server, "ns/t", body).await;
+    let answer = push(&server, "ns/t?schema=strict", body).await;
     problem(&answer, 422, "rows", "5 of 6 rows do not fit, with 7 errors");
     let errors = answer.json()["errors"].clone();
     let named: Vec<(u64, u64, String, String)> = errors
@@ -72,13 +72,15 @@ async fn bodies_that_are_not_rows_are_refused() {
     let utf8 = send(&[("content-type", "application/json")], b"{\"id\":\"\xff\"}".to_vec()).await;
     assert_eq!((utf8.status().as_u16(), utf8.text().await.expect("text").contains("byte 7")), (400, true));
     // 1 GB: a gzip file may have many members, and here each is the same.
-    let member = floeberg::catalog::loaded::gzip(&vec![0; 1 << 20]).expect("compresses");
+    let member = floeberg::catalog::loaded::gzip(&vec![b' '; 1 << 20]).expect("compresses");
     let zeros = member.repeat(1 << 10);
     let bomb = send(&[("content-encoding", "gzip")], zeros).await;
     assert_eq!(bomb.status(), 413);
     let cut = send(&[("content-encoding", "zstd")], vec![1, 2, 3]).await;
     assert_eq!(cut.status(), 400);
-    for headers in [&[("content-encoding", "br")], &[("content-type", "text/csv")], &[("content-type", "text/plain")]] {
+    for headers in
+        [&[("content-encoding", "deflate")], &[("content-type", "text/csv")], &[("content-type", "text/plain")]]
+    {
         assert_eq!(send(headers, b"{}".to_vec()).await.status(), 415, "{headers:?}");
     }
     let large = send(&[], vec![b' '; 33 << 20]).await;
@@ -95,7 +97,8 @@ async fn parameters_that_mean_nothing_are_named() {
         ("on_error=skip", "on_error"),
         ("time_precision=round", "time_precision=round"),
         ("timeout=soon", "timeout=soon"),
-        ("schema=strict", "schema"),
+        ("schema=full", "schema=full"),
+        ("unknown_fields=drop", "unknown_fields=drop"),
     ] {
         problem(&push(&server, &format!("ns/t?{query}"), "{\"id\":1}").await, 400, "unknown_parameter", part);
     }
@@ -156,7 +159,7 @@ async fn values_are_exact_or_refused_by_code() {
         ("bool", "1", "wrong_type"),
         ("s", "{}", "wrong_type"),
     ] {
-        let answer = push(&server, "ns/t", &format!("{{\"{column}\":{value}}}")).await;
+        let answer = push(&server, "ns/t?schema=strict", &format!("{{\"{column}\":{value}}}")).await;
         problem(&answer, 422, code, &format!("\"/{column}\""));
     }
     push(&server, "ns/t?time_precision=truncate", "{\"tz\":\"2024-01-01T00:00:00.1234567Z\"}").await.expect(200);

@@ -44,7 +44,7 @@ async fn types_are_what_all_rows_agree_on() {
     ];
     assert_eq!(made, wanted.map(|(name, kind)| (name.to_owned(), kind.to_owned())));
     push(&server, "ns/t", "{\"l\":3,\"nothing\":null,\"hollow\":{\"x\":[]}}").await.expect(200);
-    problem(&push(&server, "ns/t", "{\"nothing\":1}").await, 422, "unknown_field", "/nothing");
+    problem(&push(&server, "ns/t?schema=strict", "{\"nothing\":1}").await, 422, "unknown_field", "/nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +142,7 @@ async fn rows_follow_a_schema_that_other_clients_change() {
         {"action": "set-default-spec", "spec-id": -1},
     ]);
     server.commit("t", json!([]), updates).await.expect(200);
-    problem(&push(&server, "ns/t", "{\"id\":2}").await, 422, "unknown_field", "/id");
+    problem(&push(&server, "ns/t?schema=strict", "{\"id\":2}").await, 422, "unknown_field", "/id");
     let answer =
         push(&server, "ns/t", "{\"ident\":2,\"more\":\"a\"}\n{\"ident\":3,\"more\":\"b\"}").await.expect(200).json();
     assert_eq!(answer["tables"][0]["files"], 2, "the new spec splits");

@@ -8,18 +8,18 @@ use std::borrow::Cow;
 
 /// The text is not JSON from this byte on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Syntax {
+pub(in crate::ingest) struct Syntax {
     /// Bytes from the beginning of the body.
-    pub(super) at: usize,
+    pub(in crate::ingest) at: usize,
     /// What is wrong there.
-    pub(super) why: &'static str,
+    pub(in crate::ingest) why: &'static str,
 }
 
 type Result<T> = std::result::Result<T, Syntax>;
 
 /// A place in a text.
 #[derive(Debug, Clone)]
-pub(super) struct Lexer<'a> {
+pub(in crate::ingest) struct Lexer<'a> {
     text: &'a str,
     at: usize,
     nesting: usize,
@@ -53,13 +53,18 @@ impl Kind {
 
 impl<'a> Lexer<'a> {
     /// A lexer that refuses values nested deeper than `nesting`.
-    pub(super) fn new(text: &'a str, nesting: usize) -> Self {
+    pub(in crate::ingest) fn new(text: &'a str, nesting: usize) -> Self {
         Self { text, at: 0, nesting }
     }
 
     /// Bytes from the beginning.
     pub(super) fn place(&self) -> usize {
         self.at
+    }
+
+    /// The text between a place and this one.
+    pub(super) fn since(&self, start: usize) -> &'a str {
+        &self.text[start..self.at]
     }
 
     fn bytes(&self) -> &'a [u8] {
@@ -124,7 +129,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Takes a number and returns its text, which is a JSON number.
-    pub(super) fn number(&mut self) -> Result<&'a str> {
+    pub(in crate::ingest) fn number(&mut self) -> Result<&'a str> {
         let start = self.at;
         self.at += usize::from(self.byte() == Some(b'-'));
         match self.byte() {

@@ -1,4 +1,4 @@
-//! The schema of a table that is created from its first body (CONTRACT §6).
+//! The types of fields that a table has no columns for yet, from the values that rows have for them (CONTRACT §6).
 //!
 //! Every row is looked at. A column's type is what all its values agree on: whole numbers are long, with fractions among
 //! them double if each is exact there; RFC 3339 texts are timestamps, with a zone timestamptz; objects are structs and
@@ -7,20 +7,40 @@
 
 use indexmap::IndexMap;
 
-use super::coerce::{self, Look, Misfit};
 use super::lexer::{Kind, Lexer, Syntax};
-use super::rows::{Bounds, each_row};
-use super::verdict::{Path, Row, Verdicts};
-use crate::catalog::metadata::schema::{Field, Schema};
+use crate::catalog::metadata::schema::Field;
 use crate::catalog::metadata::types::{Primitive, Type};
-use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::limits;
+use crate::error::Result;
+use crate::ingest::coerce::{self, Look, Misfit};
+use crate::ingest::verdict::{Path, Row, Verdicts};
 
 /// What is known of a column so far, and the row that said so first.
 #[derive(Debug, Clone)]
-struct Guess {
+pub(in crate::ingest) struct Guess {
     shape: Shape,
     row: usize,
+}
+
+impl Guess {
+    /// Nothing but the row that named it.
+    pub(in crate::ingest) fn nothing(row: usize) -> Self {
+        Self { shape: Shape::Nothing, row }
+    }
+
+    /// It is a text.
+    pub(super) fn text(row: usize) -> Self {
+        Self { shape: Shape::Text(Look::Text), row }
+    }
+
+    /// Whether enough is known to make a column of it.
+    pub(super) fn is_something(&self) -> bool {
+        match &self.shape {
+            Shape::Nothing => false,
+            Shape::List(element) => element.is_something(),
+            Shape::Struct(members) => members.values().any(Self::is_something),
+            _ => true,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -54,59 +74,15 @@ impl Shape {
     }
 }
 
-/// The schema that every row of the body fits, or what is wrong with the rows.
-pub(super) fn infer(text: &str, bounds: Bounds) -> Result<std::result::Result<Schema, (usize, Verdicts)>> {
-    let mut rows = 0;
-    let mut verdicts = Verdicts::default();
-    let mut all = Guess { shape: Shape::Struct(IndexMap::new()), row: 0 };
-    each_row(text, bounds, |lexer, row| {
-        rows += 1;
-        let before = verdicts.total;
-        let kind = lexer.kind()?;
-        if kind == Kind::Object {
-            let mut look = Looker { row, verdicts: &mut verdicts };
-            look.value(lexer, &mut all, &Path::Root, 0)?;
-        } else {
-            verdicts.add(
-                row,
-                &Path::Root,
-                Misfit::new("wrong_type", format!("a row is an object, not {}", kind.word())),
-            );
-            lexer.skip(1)?;
-        }
-        verdicts.bad_rows += usize::from(verdicts.total > before);
-        Ok(())
-    })?;
-    if !verdicts.is_empty() {
-        return Ok(Err((rows, verdicts)));
-    }
-    let mut next = 0;
-    let fields = match settle(&all.shape, &mut next)? {
-        Some(Type::Struct(fields)) => fields,
-        _ => Vec::new(),
-    };
-    if fields.is_empty() {
-        return Err(Error::new(ErrorKind::Unprocessable, "The first rows of a new table name no column with a value")
-            .with_code("no_columns"));
-    }
-    if usize::try_from(next).unwrap_or(usize::MAX) > limits::INFERRED_COLUMNS_MAX {
-        let max = limits::INFERRED_COLUMNS_MAX;
-        return Err(Error::new(
-            ErrorKind::Unprocessable,
-            format!("The rows name {next} columns: at most {max} are made"),
-        )
-        .with_code("too_many_columns"));
-    }
-    Ok(Ok(Schema { schema_id: 0, fields, identifier_field_ids: Vec::new(), extra: Default::default() }))
-}
-
-struct Looker<'a, 'v> {
-    row: Row<'a>,
-    verdicts: &'v mut Verdicts,
+/// Looks at the values of one row.
+pub(super) struct Looker<'a, 'v> {
+    pub(super) row: Row<'a>,
+    pub(super) verdicts: &'v mut Verdicts,
 }
 
 impl<'a> Looker<'a, '_> {
-    fn value(
+    /// Takes a value and learns from it.
+    pub(super) fn value(
         &mut self,
         lexer: &mut Lexer<'a>,
         guess: &mut Guess,
@@ -231,10 +207,10 @@ impl<'a> Looker<'a, '_> {
     }
 }
 
-/// The type of a shape; `None` where nothing is known yet. Ids are handed out as they come: the catalog gives fresh ones.
-fn settle(shape: &Shape, next: &mut i32) -> Result<Option<Type>> {
+/// The type of what is known; `None` where nothing is yet. Its fields have no ids: who adds them to a schema gives them.
+pub(super) fn settled(guess: &Guess) -> Result<Option<Type>> {
     let primitive = |primitive| Ok(Some(Type::Primitive(primitive)));
-    match shape {
+    match &guess.shape {
         Shape::Nothing => Ok(None),
         Shape::Boolean => primitive(Primitive::Boolean),
         Shape::Long { .. } => primitive(Primitive::Long),
@@ -244,16 +220,14 @@ fn settle(shape: &Shape, next: &mut i32) -> Result<Option<Type>> {
         Shape::Text(Look::Date) => primitive(Primitive::Date),
         Shape::Text(Look::Text) => primitive(Primitive::String),
         Shape::List(element) => {
-            let Some(kind) = settle(&element.shape, next)? else { return Ok(None) };
-            *next += 1;
-            Ok(Some(Type::List(Box::new(Field::optional(*next, "element", kind)))))
+            let element = settled(element)?.map(|kind| Box::new(Field::optional(0, "element", kind)));
+            Ok(element.map(Type::List))
         }
         Shape::Struct(members) => {
             let mut fields = Vec::with_capacity(members.len());
             for (name, guess) in members {
-                if let Some(kind) = settle(&guess.shape, next)? {
-                    *next += 1;
-                    fields.push(Field::optional(*next, name, kind));
+                if let Some(kind) = settled(guess)? {
+                    fields.push(Field::optional(0, name, kind));
                 }
             }
             Ok((!fields.is_empty()).then_some(Type::Struct(fields)))

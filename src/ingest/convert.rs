@@ -1,0 +1,279 @@
+//! Values of one Arrow type → values of another that can hold them, exactly or not at all.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, FixedSizeBinaryBuilder, StringBuilder,
+    TimestampMicrosecondArray,
+};
+use arrow::compute::kernels::cmp::not_distinct;
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Field as ArrowField, TimeUnit, TimestampNanosecondType};
+use arrow::record_batch::RecordBatch;
+
+use super::coerce::{self, Misfit, TimePrecision};
+use crate::catalog::metadata::types::Primitive;
+use crate::error::{Error, Kind, Result};
+
+/// What became of a column.
+pub(super) struct Converted {
+    /// The values; null where one could not be converted.
+    pub(super) values: ArrayRef,
+    /// The places of those, and why.
+    pub(super) misfits: Vec<(usize, Misfit)>,
+}
+
+/// A column in the plainest of the forms that Arrow has for its values. Texts that are written once and meant many times
+/// are spelled out, up to `most` bytes.
+pub(super) fn plain(values: &ArrayRef, most: usize) -> Result<ArrayRef> {
+    let list = |element: &Arc<ArrowField>| DataType::List(Arc::clone(element));
+    let kind = match values.data_type() {
+        DataType::Dictionary(_, kind) => match &**kind {
+            DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+            DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
+            kind => kind.clone(),
+        },
+        DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+        DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
+        DataType::LargeList(element)
+        | DataType::FixedSizeList(element, _)
+        | DataType::ListView(element)
+        | DataType::LargeListView(element) => list(element),
+        _ => return Ok(Arc::clone(values)),
+    };
+    if spelled_out(values) > most {
+        let message = format!("Body has more than {most} bytes when its columns are spelled out: send less at once");
+        return Err(Error::new(Kind::TooLarge, message));
+    }
+    cast(values, &kind).map_err(|error| Error::malformed("A column cannot be read").because(error))
+}
+
+/// Bytes of texts that stand once and are meant many times.
+fn spelled_out(values: &ArrayRef) -> usize {
+    let of_views = |views: &[u128]| views.iter().map(|view| usize::try_from(view & 0xffff_ffff).unwrap_or(0)).sum();
+    match values.data_type() {
+        DataType::Utf8View => of_views(values.as_string_view().views()),
+        DataType::BinaryView => of_views(values.as_binary_view().views()),
+        DataType::Dictionary(..) => {
+            let Some(dictionary) = values.as_any_dictionary_opt() else { return 0 };
+            let longest = longest(dictionary.values());
+            // Exact only where it matters: few distinct texts are long.
+            if longest.saturating_mul(values.len()) < SMALL_BYTES {
+                return 0;
+            }
+            dictionary.normalized_keys().into_iter().map(|key| length_at(dictionary.values(), key)).sum()
+        }
+        _ => 0,
+    }
+}
+
+/// Bytes that are not worth counting exactly.
+const SMALL_BYTES: usize = 8 << 20;
+
+fn longest(values: &ArrayRef) -> usize {
+    (0..values.len()).map(|at| length_at(values, at)).max().unwrap_or(0)
+}
+
+fn length_at(values: &ArrayRef, at: usize) -> usize {
+    if at >= values.len() {
+        return 0;
+    }
+    match values.data_type() {
+        DataType::Utf8 => values.as_string::<i32>().value(at).len(),
+        DataType::LargeUtf8 => values.as_string::<i64>().value(at).len(),
+        DataType::Utf8View => values.as_string_view().value(at).len(),
+        DataType::Binary => values.as_binary::<i32>().value(at).len(),
+        DataType::LargeBinary => values.as_binary::<i64>().value(at).len(),
+        DataType::BinaryView => values.as_binary_view().value(at).len(),
+        kind => kind.primitive_width().unwrap_or(16),
+    }
+}
+
+/// Whether values of a type may be those of a column, each one judged by itself.
+pub(super) fn may_become(from: &DataType, kind: &Primitive) -> bool {
+    use DataType as D;
+    use Primitive as P;
+    match kind {
+        P::Boolean => matches!(from, D::Boolean),
+        P::Int | P::Long | P::Float | P::Double => from.is_integer() || from.is_floating(),
+        P::Decimal { .. } => from.is_integer() || from.is_decimal(),
+        P::Date => matches!(from, D::Date32 | D::Date64),
+        P::Time => matches!(from, D::Time32(_) | D::Time64(_)),
+        P::Timestamp | P::TimestampNs => matches!(from, D::Timestamp(_, None)),
+        P::Timestamptz | P::TimestamptzNs => matches!(from, D::Timestamp(_, Some(_))),
+        P::String => matches!(from, D::Utf8),
+        P::Uuid => matches!(from, D::FixedSizeBinary(16) | D::Utf8),
+        P::Fixed(_) | P::Binary => matches!(from, D::FixedSizeBinary(_) | D::Binary),
+        _ => false,
+    }
+}
+
+/// Converts a column that [`may_become`] another.
+pub(super) fn convert(
+    values: &ArrayRef,
+    kind: &Primitive,
+    to: &DataType,
+    precision: TimePrecision,
+) -> Result<Converted> {
+    if values.data_type() == to {
+        return Ok(Converted { values: Arc::clone(values), misfits: Vec::new() });
+    }
+    match (kind, values.data_type()) {
+        (Primitive::Uuid, DataType::Utf8) => uuids(values),
+        (Primitive::Fixed(_), _) => fixed(values, to),
+        (Primitive::Binary, DataType::FixedSizeBinary(_)) => Ok(binaries(values)),
+        (Primitive::Timestamp | Primitive::Timestamptz, DataType::Timestamp(TimeUnit::Nanosecond, _))
+            if precision == TimePrecision::Truncate =>
+        {
+            Ok(Converted { values: cut_to_micros(values, to), misfits: Vec::new() })
+        }
+        _ => there_and_back(values, kind, to),
+    }
+}
+
+fn cast(values: &ArrayRef, to: &DataType) -> std::result::Result<ArrayRef, arrow::error::ArrowError> {
+    cast_with_options(values, to, &CastOptions { safe: true, ..CastOptions::default() })
+}
+
+fn there_and_back(values: &ArrayRef, kind: &Primitive, to: &DataType) -> Result<Converted> {
+    let failed = |error| Error::internal("Values cannot be converted").because(error);
+    let converted = cast(values, to).map_err(failed)?;
+    let back = cast(&converted, values.data_type()).map_err(failed)?;
+    let same: BooleanArray = not_distinct(values, &back).map_err(failed)?;
+    let mut misfits = Vec::new();
+    if same.false_count() > 0 {
+        for at in (0..values.len()).filter(|at| !same.value(*at)) {
+            misfits.push((at, misfit(values, at, kind, converted.is_null(at))));
+        }
+    }
+    Ok(Converted { values: converted, misfits })
+}
+
+/// Why a value is not what it was after it was converted; `lost`: it could not be converted at all.
+fn misfit(values: &ArrayRef, at: usize, kind: &Primitive, lost: bool) -> Misfit {
+    use Primitive as P;
+    let text = arrow::util::display::array_value_to_string(values, at).unwrap_or_default();
+    let overflow = |code| Misfit::new(code, format!("{text} does not fit into {kind}"));
+    match kind {
+        P::Int | P::Long if values.data_type().is_floating() && !lost => {
+            Misfit::new("not_integral", format!("{text} is not a whole number"))
+        }
+        P::Int | P::Long => overflow("int_overflow"),
+        P::Float | P::Double if lost => overflow("float_overflow"),
+        P::Float | P::Double => Misfit::new("inexact", format!("{kind} cannot hold {text} exactly")),
+        P::Decimal { .. } if lost => overflow("decimal_overflow"),
+        P::Decimal { scale, .. } => Misfit::new(
+            "excess_scale",
+            format!("{text} has more than {scale} digits after the point: nothing is rounded"),
+        ),
+        P::Date => Misfit::new("bad_date", format!("{text} is not a date alone")),
+        _ if lost => overflow("timestamp_overflow"),
+        _ => Misfit::new("sub_microsecond", format!("{text} is finer than {kind}: nothing is cut off")),
+    }
+}
+
+/// The type that would hold a value which its column's does not.
+pub(super) fn wider(kind: &Primitive, value: &ArrayRef, code: &str) -> Option<Primitive> {
+    let wide = match (kind, code) {
+        (Primitive::Int, "int_overflow") => Primitive::Long,
+        (Primitive::Float, "inexact" | "float_overflow") => Primitive::Double,
+        (Primitive::Decimal { scale, .. }, "decimal_overflow") => {
+            let digits = match value.data_type() {
+                DataType::Decimal32(digits, of)
+                | DataType::Decimal64(digits, of)
+                | DataType::Decimal128(digits, of) => i16::from(*digits) - i16::from(*of) + i16::from(*scale),
+                _ => 19 + i16::from(*scale),
+            };
+            Primitive::Decimal { precision: u8::try_from(digits).ok().filter(|digits| *digits <= 38)?, scale: *scale }
+        }
+        _ => return None,
+    };
+    let to = match &wide {
+        Primitive::Long => DataType::Int64,
+        Primitive::Double => DataType::Float64,
+        Primitive::Decimal { precision, scale } => DataType::Decimal128(*precision, i8::try_from(*scale).ok()?),
+        _ => return None,
+    };
+    let converted = there_and_back(value, &wide, &to).ok()?;
+    converted.misfits.is_empty().then_some(wide)
+}
+
+fn uuids(values: &ArrayRef) -> Result<Converted> {
+    let mut builder = FixedSizeBinaryBuilder::with_capacity(values.len(), 16);
+    let mut misfits = Vec::new();
+    for (at, text) in values.as_string::<i32>().iter().enumerate() {
+        match text.map(coerce::uuid) {
+            None => builder.append_null(),
+            Some(Ok(bytes)) => {
+                builder.append_value(bytes).map_err(|error| Error::internal("A UUID has 16 bytes").because(error))?;
+            }
+            Some(Err(misfit)) => {
+                builder.append_null();
+                misfits.push((at, misfit));
+            }
+        }
+    }
+    Ok(Converted { values: Arc::new(builder.finish()), misfits })
+}
+
+fn bytes_at(values: &ArrayRef, at: usize) -> Option<&[u8]> {
+    if values.is_null(at) {
+        return None;
+    }
+    match values.data_type() {
+        DataType::Binary => Some(values.as_binary::<i32>().value(at)),
+        _ => Some(values.as_fixed_size_binary().value(at)),
+    }
+}
+
+fn fixed(values: &ArrayRef, to: &DataType) -> Result<Converted> {
+    let DataType::FixedSizeBinary(length) = to else { return Err(Error::internal("A fixed column has no length")) };
+    let mut builder = FixedSizeBinaryBuilder::with_capacity(values.len(), *length);
+    let mut misfits = Vec::new();
+    for at in 0..values.len() {
+        match bytes_at(values, at) {
+            None => builder.append_null(),
+            Some(bytes) => {
+                if builder.append_value(bytes).is_err() {
+                    let has = bytes.len();
+                    let detail = format!("the column holds exactly {length} bytes, the value has {has}");
+                    misfits.push((at, Misfit::new("wrong_length", detail)));
+                    builder.append_null();
+                }
+            }
+        }
+    }
+    Ok(Converted { values: Arc::new(builder.finish()), misfits })
+}
+
+fn binaries(values: &ArrayRef) -> Converted {
+    let mut builder = BinaryBuilder::new();
+    (0..values.len()).for_each(|at| builder.append_option(bytes_at(values, at)));
+    Converted { values: Arc::new(builder.finish()), misfits: Vec::new() }
+}
+
+/// Nanoseconds with what is finer than a microsecond cut off, towards the past as texts are cut.
+fn cut_to_micros(values: &ArrayRef, to: &DataType) -> ArrayRef {
+    let nanos = values.as_primitive::<TimestampNanosecondType>();
+    let micros: TimestampMicrosecondArray = nanos.unary(|nanos| nanos.div_euclid(1_000));
+    let zone = match to {
+        DataType::Timestamp(_, zone) => zone.clone(),
+        _ => None,
+    };
+    Arc::new(micros.with_timezone_opt(zone))
+}
+
+/// Each row as a JSON object of what it has, or null where it has nothing.
+pub(super) fn as_json(rows: &RecordBatch) -> Result<ArrayRef> {
+    let failed = |error| Error::internal("Columns cannot be written as JSON").because(error);
+    let mut lines = Vec::new();
+    let mut writer = arrow_json::LineDelimitedWriter::new(&mut lines);
+    writer.write(rows).map_err(failed)?;
+    writer.finish().map_err(failed)?;
+    let text = String::from_utf8(lines).map_err(|error| Error::internal("JSON is not text").because(error))?;
+    let mut builder = StringBuilder::new();
+    for line in text.lines() {
+        builder.append_option((line != "{}").then_some(line));
+    }
+    Ok(Arc::new(builder.finish()))
+}
