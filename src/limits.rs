@@ -171,6 +171,9 @@ pub const DELETE_INDEX_BYTES: u64 = 64 << 20;
 /// Row errors that an answer lists; their total is always given.
 pub const ROW_ERRORS_LISTED: usize = 100;
 
+/// How often a table's growth is tried again that another change of its schema came before.
+pub const GROWTH_ATTEMPTS_MAX: usize = 64;
+
 /// Columns, nested ones counted, up to which rows make a table grow that says nothing else: a guard against keys that are
 /// data.
 pub const INGEST_COLUMNS_MAX: usize = 1_000;

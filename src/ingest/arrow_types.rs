@@ -27,11 +27,7 @@ fn of(field: &ArrowField, version: u8, depth: usize) -> Result<Option<Type>, Dat
     match kind {
         D::Null => Ok(None),
         D::Dictionary(_, values) => of(&ArrowField::new(field.name(), (**values).clone(), true), version, depth),
-        D::List(inner)
-        | D::LargeList(inner)
-        | D::FixedSizeList(inner, _)
-        | D::ListView(inner)
-        | D::LargeListView(inner) => element(inner),
+        D::List(inner) | D::LargeList(inner) | D::FixedSizeList(inner, _) => element(inner),
         D::Struct(members) => {
             let mut fields = Vec::with_capacity(members.len());
             for member in members {

@@ -29,6 +29,8 @@ pub(super) struct Columns {
     target: Fields,
     reading: Reading,
     rows_before: usize,
+    /// Bytes of texts that stand once and are meant many times.
+    spelled_out: usize,
     verdicts: Verdicts,
     wishes: Vec<Wish>,
     batches: Vec<RecordBatch>,
@@ -47,6 +49,7 @@ impl Columns {
             target: members.arrow_fields(),
             reading,
             rows_before,
+            spelled_out: 0,
             verdicts: Verdicts::default(),
             wishes: Vec::new(),
             batches: Vec::new(),
@@ -69,6 +72,13 @@ impl Columns {
         if self.rows_before + rows > self.reading.bounds.rows {
             let most = self.reading.bounds.rows;
             return Err(Error::new(Kind::TooLarge, format!("Request has more than {most} rows: send less at once")));
+        }
+        self.spelled_out += batch.columns().iter().map(convert::spelled_out).sum::<usize>();
+        if self.spelled_out > self.reading.bounds.body_bytes {
+            let most = self.reading.bounds.body_bytes;
+            let message =
+                format!("Body has more than {most} bytes when its columns are spelled out: send less at once");
+            return Err(Error::new(Kind::TooLarge, message));
         }
         let mut fit =
             Fit { reading: &self.reading, schema: &self.schema, faults: Vec::new(), wishes: &mut self.wishes };
@@ -237,7 +247,7 @@ impl Fit<'_> {
         if values.data_type() == arrow.data_type() && !values.data_type().is_nested() {
             return Ok(Arc::clone(values));
         }
-        let values = convert::plain(values, self.reading.bounds.body_bytes)?;
+        let values = convert::plain(values)?;
         match (&field.kind, arrow.data_type(), values.data_type()) {
             (_, _, DataType::Null) => Ok(new_null_array(arrow.data_type(), values.len())),
             (Type::Struct(members), DataType::Struct(target), DataType::Struct(_)) => {

@@ -13,7 +13,7 @@ use arrow::record_batch::RecordBatch;
 
 use super::coerce::{self, Misfit, TimePrecision};
 use crate::catalog::metadata::types::Primitive;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
 /// What became of a column.
 pub(super) struct Converted {
@@ -24,8 +24,8 @@ pub(super) struct Converted {
 }
 
 /// A column in the plainest of the forms that Arrow has for its values. Texts that are written once and meant many times
-/// are spelled out, up to `most` bytes.
-pub(super) fn plain(values: &ArrayRef, most: usize) -> Result<ArrayRef> {
+/// are spelled out: see [`spelled_out`].
+pub(super) fn plain(values: &ArrayRef) -> Result<ArrayRef> {
     let list = |element: &Arc<ArrowField>| DataType::List(Arc::clone(element));
     let kind = match values.data_type() {
         DataType::Dictionary(_, kind) => match &**kind {
@@ -35,21 +35,14 @@ pub(super) fn plain(values: &ArrayRef, most: usize) -> Result<ArrayRef> {
         },
         DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
         DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
-        DataType::LargeList(element)
-        | DataType::FixedSizeList(element, _)
-        | DataType::ListView(element)
-        | DataType::LargeListView(element) => list(element),
+        DataType::LargeList(element) | DataType::FixedSizeList(element, _) => list(element),
         _ => return Ok(Arc::clone(values)),
     };
-    if spelled_out(values) > most {
-        let message = format!("Body has more than {most} bytes when its columns are spelled out: send less at once");
-        return Err(Error::new(Kind::TooLarge, message));
-    }
     cast(values, &kind).map_err(|error| Error::malformed("A column cannot be read").because(error))
 }
 
-/// Bytes of texts that stand once and are meant many times.
-fn spelled_out(values: &ArrayRef) -> usize {
+/// Bytes that texts will take which stand in a column once and are meant many times.
+pub(super) fn spelled_out(values: &ArrayRef) -> usize {
     let of_views = |views: &[u128]| views.iter().map(|view| usize::try_from(view & 0xffff_ffff).unwrap_or(0)).sum();
     match values.data_type() {
         DataType::Utf8View => of_views(values.as_string_view().views()),
@@ -63,6 +56,11 @@ fn spelled_out(values: &ArrayRef) -> usize {
             }
             dictionary.normalized_keys().into_iter().map(|key| length_at(dictionary.values(), key)).sum()
         }
+        DataType::Struct(_) => values.as_struct().columns().iter().map(spelled_out).sum(),
+        DataType::List(_) => spelled_out(values.as_list::<i32>().values()),
+        DataType::LargeList(_) => spelled_out(values.as_list::<i64>().values()),
+        DataType::FixedSizeList(..) => spelled_out(values.as_fixed_size_list().values()),
+        DataType::Map(..) => spelled_out(values.as_map().keys()) + spelled_out(values.as_map().values()),
         _ => 0,
     }
 }

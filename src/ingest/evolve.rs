@@ -40,7 +40,7 @@ pub(super) fn first_schema(wishes: &[Wish]) -> Result<Schema> {
 
 /// Grows a table by what is wished for and returns it as it is then.
 pub(super) async fn grow(catalog: &Catalog, name: &TableName, uuid: &str, wishes: &[Wish]) -> Result<Arc<Loaded>> {
-    for _ in 0..limits::SPLITS_MAX {
+    for _ in 0..limits::GROWTH_ATTEMPTS_MAX {
         let loaded = catalog.load_table(name).await?;
         let metadata = &loaded.metadata;
         if metadata.table_uuid.as_deref() != Some(uuid) {

@@ -1,23 +1,9 @@
 //! Tables that ingest creates: their columns, their layout, and what is ambiguous about their names.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{current, metadata, problem, push};
+use super::{columns, current, metadata, problem, push};
 use crate::kit::Server;
-
-fn columns(metadata: &Value) -> Vec<(String, String)> {
-    let id = &metadata["current-schema-id"];
-    let schemas = metadata["schemas"].as_array().expect("a list");
-    let schema = schemas.iter().find(|schema| schema["schema-id"] == *id).expect("the current one");
-    let fields = schema["fields"].as_array().expect("a list").iter();
-    fields
-        .map(|field| {
-            assert_eq!(field["required"], false, "what is inferred is optional");
-            let kind = field["type"].as_str().map_or_else(|| field["type"]["type"].to_string(), str::to_owned);
-            (field["name"].as_str().expect("text").to_owned(), kind)
-        })
-        .collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn types_are_what_all_rows_agree_on() {

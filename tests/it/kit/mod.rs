@@ -129,6 +129,17 @@ impl Server {
 
     /// Sends a request.
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<String>) -> Answer {
+        self.send_bytes(method, path, headers, body.map(String::into_bytes)).await
+    }
+
+    /// Sends a request whose body need not be text.
+    pub async fn send_bytes(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Answer {
         let mut request = self.client.request(method, format!("{}{path}", self.url));
         for (name, value) in headers {
             request = request.header(
