@@ -54,6 +54,7 @@ const KNOWN: &[(&str, Shape)] = &[
     ("write.metadata.previous-versions-max", Shape::Whole(1)),
     ("write.object-storage.enabled", Shape::Bool),
     ("write.object-storage.partitioned-paths", Shape::Bool),
+    ("write.parquet.bloom-filter-max-bytes", Shape::Whole(1)),
     ("write.parquet.compression-codec", Shape::Word(CODECS)),
     ("write.parquet.compression-level", Shape::Whole(i64::MIN)),
     ("write.parquet.dict-size-bytes", Shape::Whole(1)),
@@ -70,6 +71,8 @@ const KNOWN_PREFIXES: &[(&str, Shape)] = &[
     ("write.metadata.metrics.column.", Shape::Metrics),
     ("write.parquet.bloom-filter-enabled.column.", Shape::Bool),
     ("write.parquet.bloom-filter-fpp.column.", Shape::Fraction),
+    ("write.parquet.bloom-filter-ndv.column.", Shape::Whole(1)),
+    ("write.parquet.dict-encoding-enabled.column.", Shape::Bool),
     ("write.parquet.stats-enabled.column.", Shape::Bool),
 ];
 

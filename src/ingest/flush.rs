@@ -17,6 +17,7 @@ use super::evolve::still_fits;
 use super::partition;
 use super::path;
 use super::write::{DataObject, FileLayout, encode};
+use super::writing::Writing;
 use crate::catalog::append::Prepared;
 use crate::catalog::change::{Change, Requirement, Update};
 use crate::catalog::metadata::TableMetadata;
@@ -164,24 +165,30 @@ fn iceberg_schema(metadata: &TableMetadata, id: i32) -> Result<Arc<IcebergSchema
 }
 
 fn encode_all(metadata: &TableMetadata, schema_id: i32, rows: &[RecordBatch]) -> Result<Vec<DataObject>> {
+    let (Some(first), Some(then)) = (rows.first(), metadata.schema(schema_id)) else { return Err(schema_changed()) };
     let spec = metadata.default_spec()?;
     let order = metadata.sort_order(metadata.default_sort_order_id);
     let layout = FileLayout {
         schema: iceberg_schema(metadata, schema_id)?,
         spec_id: spec.spec_id,
         sort_order_id: order.filter(|order| !order.fields.is_empty()).map(|order| order.order_id),
+        writing: Writing::of(&metadata.properties, then, order.map(|order| &**order), &first.schema())?,
     };
-    let file = |folders: &[String], index| path::data_file(&metadata.location, &metadata.properties, folders, index);
+    let mut index = 0;
+    let mut file = |folders: &[String]| {
+        index += 1;
+        path::data_file(&metadata.location, &metadata.properties, folders, index - 1)
+    };
     if spec.fields.is_empty() && layout.sort_order_id.is_none() {
-        return Ok(vec![encode(rows, file(&[], 0), Struct::empty(), &layout)?]);
+        return encode(rows, &Struct::empty(), &layout, || file(&[]));
     }
     let mut objects = Vec::new();
-    for (index, part) in partition::split(&together(rows)?, &layout.schema, spec)?.into_iter().enumerate() {
+    for part in partition::split(&together(rows)?, &layout.schema, spec)? {
         let rows = match order {
             Some(order) => partition::sort(part.rows, order)?,
             None => part.rows,
         };
-        objects.push(encode(&[rows], file(&part.folders, index), part.values, &layout)?);
+        objects.extend(encode(&[rows], &part.values, &layout, || file(&part.folders))?);
     }
     Ok(objects)
 }

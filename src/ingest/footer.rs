@@ -1,21 +1,20 @@
 //! What a data file holds, as its manifest entry says: counts, sizes and bounds, from the Parquet footer.
 //!
 //! Engines skip files by these, so each must be true or absent. A bound is void where any row group has no exact
-//! statistics; texts and bytes are cut to 16 code points or bytes, the upper bound then raised to the next one there is,
+//! statistics; texts and bytes are cut to as many code points or bytes as the table says (16), the upper bound then raised to the next one there is,
 //! and left out where there is none; a bound is never NaN. Columns inside lists and maps have counts but no bounds.
 
 use std::collections::HashMap;
 
 use arrow::array::{Array, ArrayRef, Float32Array, Float64Array, RecordBatch, StructArray};
-use iceberg::spec::{Datum, PrimitiveLiteral, PrimitiveType, Schema, Type};
+use iceberg::spec::{Datum, PrimitiveLiteral, PrimitiveType, Type};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::statistics::Statistics;
 
 use super::partition::field_id;
+use super::write::FileLayout;
+use super::writing::Mode;
 use crate::error::{Error, Result};
-
-/// Code points of a text, or bytes of a binary, that a bound keeps.
-const WIDTH: usize = 16;
 
 /// Counts, sizes and bounds by field id.
 #[derive(Debug, Default)]
@@ -30,15 +29,15 @@ pub(super) struct Metrics {
 }
 
 /// Reads the metrics off a footer; `rows` are the rows of the file, for what the footer does not count.
-pub(super) fn of_file(footer: &ParquetMetaData, schema: &Schema, rows: &[RecordBatch]) -> Result<Metrics> {
+pub(super) fn of_file(footer: &ParquetMetaData, layout: &FileLayout, rows: &[RecordBatch]) -> Result<Metrics> {
     let mut metrics = Metrics::default();
     let columns = footer.file_metadata().schema_descr().num_columns();
     for column in 0..columns {
-        of_column(footer, column, schema, &mut metrics)?;
+        of_column(footer, column, layout, &mut metrics)?;
     }
     for batch in rows {
         for (field, values) in batch.schema().fields().iter().zip(batch.columns()) {
-            count_nans(field, values, &mut metrics.nan_value_counts);
+            count_nans(field, values, layout, &mut metrics.nan_value_counts);
         }
     }
     for group in footer.row_groups() {
@@ -50,7 +49,7 @@ pub(super) fn of_file(footer: &ParquetMetaData, schema: &Schema, rows: &[RecordB
     Ok(metrics)
 }
 
-fn of_column(footer: &ParquetMetaData, column: usize, schema: &Schema, metrics: &mut Metrics) -> Result<()> {
+fn of_column(footer: &ParquetMetaData, column: usize, layout: &FileLayout, metrics: &mut Metrics) -> Result<()> {
     let descriptor = footer.file_metadata().schema_descr().column(column);
     let info = descriptor.self_type().get_basic_info();
     if !info.has_id() {
@@ -62,18 +61,25 @@ fn of_column(footer: &ParquetMetaData, column: usize, schema: &Schema, metrics: 
         chunks.iter().map(|chunk| u64::try_from(count(chunk)).unwrap_or(0)).sum::<u64>()
     };
     metrics.column_sizes.insert(id, sum(ColumnChunkMetaData::compressed_size));
+    let mode = layout.writing.mode(id);
+    if mode == Mode::None {
+        return Ok(());
+    }
     metrics.value_counts.insert(id, sum(ColumnChunkMetaData::num_values));
     let nulls: Option<u64> = chunks.iter().map(|chunk| chunk.statistics().and_then(Statistics::null_count_opt)).sum();
     if let Some(nulls) = nulls {
         metrics.null_value_counts.insert(id, nulls);
     }
+    let Mode::Bounds(width) = mode else { return Ok(()) };
     if descriptor.max_rep_level() > 0 {
         return Ok(());
     }
-    let Some(Type::Primitive(kind)) = schema.field_by_id(id).map(|field| &*field.field_type) else { return Ok(()) };
+    let Some(Type::Primitive(kind)) = layout.schema.field_by_id(id).map(|field| &*field.field_type) else {
+        return Ok(());
+    };
     if let Some((lower, upper)) = bounds(&chunks, kind) {
-        metrics.lower_bounds.extend(cut_lower(lower).map(|bound| (id, bound)));
-        metrics.upper_bounds.extend(cut_upper(upper).map(|bound| (id, bound)));
+        metrics.lower_bounds.extend(cut_lower(lower, width).map(|bound| (id, bound)));
+        metrics.upper_bounds.extend(cut_upper(upper, width).map(|bound| (id, bound)));
     }
     Ok(())
 }
@@ -159,29 +165,29 @@ fn signed(bytes: &[u8]) -> Option<i128> {
     Some(i128::from_be_bytes(whole))
 }
 
-fn cut_lower(bound: Datum) -> Option<Datum> {
+fn cut_lower(bound: Datum, width: usize) -> Option<Datum> {
     Some(match bound.literal() {
-        PrimitiveLiteral::String(text) => Datum::string(text.chars().take(WIDTH).collect::<String>()),
+        PrimitiveLiteral::String(text) => Datum::string(text.chars().take(width).collect::<String>()),
         PrimitiveLiteral::Binary(bytes) if *bound.data_type() == PrimitiveType::Binary => {
-            Datum::binary(bytes.iter().copied().take(WIDTH))
+            Datum::binary(bytes.iter().copied().take(width))
         }
         _ => bound,
     })
 }
 
-fn cut_upper(bound: Datum) -> Option<Datum> {
+fn cut_upper(bound: Datum, width: usize) -> Option<Datum> {
     match bound.literal() {
-        PrimitiveLiteral::String(text) => upper_text(text).map(Datum::string),
+        PrimitiveLiteral::String(text) => upper_text(text, width).map(Datum::string),
         PrimitiveLiteral::Binary(bytes) if *bound.data_type() == PrimitiveType::Binary => {
-            upper_bytes(bytes).map(Datum::binary)
+            upper_bytes(bytes, width).map(Datum::binary)
         }
         _ => Some(bound),
     }
 }
 
-/// The least text of at most 16 code points that no text beginning like this one is above.
-fn upper_text(text: &str) -> Option<String> {
-    let mut kept: Vec<char> = text.chars().take(WIDTH).collect();
+/// The least text of at most `width` code points that no text beginning like this one is above.
+fn upper_text(text: &str, width: usize) -> Option<String> {
+    let mut kept: Vec<char> = text.chars().take(width).collect();
     if kept.iter().map(|c| c.len_utf8()).sum::<usize>() == text.len() {
         return Some(text.to_owned());
     }
@@ -199,11 +205,11 @@ fn upper_text(text: &str) -> Option<String> {
     None
 }
 
-fn upper_bytes(bytes: &[u8]) -> Option<Vec<u8>> {
-    if bytes.len() <= WIDTH {
+fn upper_bytes(bytes: &[u8], width: usize) -> Option<Vec<u8>> {
+    if bytes.len() <= width {
         return Some(bytes.to_vec());
     }
-    let mut kept = bytes[..WIDTH].to_vec();
+    let mut kept = bytes[..width].to_vec();
     while let Some(last) = kept.pop() {
         if last < 0xff {
             kept.push(last + 1);
@@ -213,14 +219,14 @@ fn upper_bytes(bytes: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-fn count_nans(field: &arrow::datatypes::Field, values: &ArrayRef, counts: &mut HashMap<i32, u64>) {
+fn count_nans(field: &arrow::datatypes::Field, values: &ArrayRef, layout: &FileLayout, counts: &mut HashMap<i32, u64>) {
     if let Some(inner) = values.as_any().downcast_ref::<StructArray>() {
         for (field, values) in inner.fields().iter().zip(inner.columns()) {
-            count_nans(field, values, counts);
+            count_nans(field, values, layout, counts);
         }
         return;
     }
-    let Some(id) = field_id(field) else { return };
+    let Some(id) = field_id(field).filter(|id| layout.writing.mode(*id) != Mode::None) else { return };
     if let Some(floats) = values.as_any().downcast_ref::<Float32Array>() {
         *counts.entry(id).or_default() += floats.iter().flatten().filter(|value| value.is_nan()).count() as u64;
     } else if let Some(doubles) = values.as_any().downcast_ref::<Float64Array>() {
@@ -235,18 +241,21 @@ mod tests {
     #[test]
     fn upper_bounds_are_above_everything_they_stand_for() {
         let long = |tail: &str| format!("0123456789abcde{tail}");
-        assert_eq!(upper_text("short").as_deref(), Some("short"));
-        assert_eq!(upper_text(&long("f")).as_deref(), Some(long("f").as_str()), "sixteen fit");
-        assert_eq!(upper_text(&long("fg")).as_deref(), Some(long("g").as_str()));
-        assert_eq!(upper_text(&long("\u{d7ff}x")).as_deref(), Some(long("\u{e000}").as_str()));
+        assert_eq!(upper_text("short", 16).as_deref(), Some("short"));
+        assert_eq!(upper_text(&long("f"), 16).as_deref(), Some(long("f").as_str()), "sixteen fit");
+        assert_eq!(upper_text(&long("fg"), 16).as_deref(), Some(long("g").as_str()));
+        assert_eq!(upper_text(&long("\u{d7ff}x"), 16).as_deref(), Some(long("\u{e000}").as_str()));
         assert_eq!(
-            upper_text(&long("\u{10ffff}x")).as_deref(),
+            upper_text(&long("\u{10ffff}x"), 16).as_deref(),
             Some("0123456789abcdf"),
             "no next one: the one before is raised"
         );
-        assert_eq!(upper_text(&"\u{10ffff}".repeat(17)), None, "none is above");
-        assert_eq!(upper_bytes(&[0xff; 17]), None);
-        assert_eq!(upper_bytes(&[[1; 15].as_slice(), &[0xff, 9]].concat()), Some([[1; 14].as_slice(), &[2]].concat()));
+        assert_eq!(upper_text(&"\u{10ffff}".repeat(17), 16), None, "none is above");
+        assert_eq!(upper_bytes(&[0xff; 17], 16), None);
+        assert_eq!(
+            upper_bytes(&[[1; 15].as_slice(), &[0xff, 9]].concat(), 16),
+            Some([[1; 14].as_slice(), &[2]].concat())
+        );
     }
 
     #[test]

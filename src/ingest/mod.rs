@@ -32,6 +32,7 @@ mod path;
 mod settings;
 mod verdict;
 mod write;
+mod writing;
 
 use std::sync::Arc;
 use std::time::Duration;

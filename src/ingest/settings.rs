@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use moka::sync::Cache;
 
 use super::decode::{Bounds, Evolution, Unknown};
+use super::writing::compression;
 use crate::catalog::metadata::TableMetadata;
 use crate::catalog::properties;
 use crate::error::{Error, Kind, Result};
@@ -115,7 +116,8 @@ pub(super) fn check_table(metadata: &TableMetadata) -> Result<()> {
     };
     asks("write.format.default", |value| value.eq_ignore_ascii_case("parquet"))?;
     asks("write.wap.enabled", |value| !value.eq_ignore_ascii_case("true"))?;
-    asks("encryption.key-id", str::is_empty)
+    asks("encryption.key-id", str::is_empty)?;
+    compression(table).map(drop)
 }
 
 /// Properties of writing that Iceberg knows and ingest follows; those of engines' own retries and modes mean nothing here.
@@ -135,8 +137,28 @@ const FOLLOWED: &[&str] = &[
     "write.object-storage.enabled",
     "write.object-storage.partitioned-paths",
     "write.object-storage.path",
+    "write.metadata.metrics.default",
+    "write.metadata.metrics.max-inferred-column-defaults",
+    "write.parquet.bloom-filter-max-bytes",
+    "write.parquet.compression-codec",
+    "write.parquet.compression-level",
+    "write.parquet.dict-size-bytes",
+    "write.parquet.page-row-limit",
+    "write.parquet.page-size-bytes",
+    "write.parquet.row-group-size-bytes",
+    "write.target-file-size-bytes",
     "write.update.mode",
     "write.wap.enabled",
+];
+
+/// Those that end in a column's name.
+const FOLLOWED_OF_COLUMNS: &[&str] = &[
+    "write.metadata.metrics.column.",
+    "write.parquet.bloom-filter-enabled.column.",
+    "write.parquet.bloom-filter-fpp.column.",
+    "write.parquet.bloom-filter-ndv.column.",
+    "write.parquet.dict-encoding-enabled.column.",
+    "write.parquet.stats-enabled.column.",
 ];
 
 /// Of which tables it was said that they have properties that are not followed.
@@ -166,12 +188,10 @@ impl Complaints {
 
 /// The properties of writing that ask for something else than what is done.
 fn not_followed(table: &IndexMap<String, String>) -> Vec<String> {
-    let asks = |(key, value): &(&String, &String)| {
+    let asks = |(key, _): &(&String, &String)| {
         let of_writing = key.starts_with("write.") || key.starts_with("commit.manifest");
-        let done = match key.as_str() {
-            "write.parquet.compression-codec" => value.eq_ignore_ascii_case("zstd"),
-            key => FOLLOWED.contains(&key),
-        };
+        let of_column = FOLLOWED_OF_COLUMNS.iter().any(|prefix| key.starts_with(prefix));
+        let done = of_column || FOLLOWED.contains(&key.as_str());
         of_writing && !done
     };
     table.iter().filter(asks).map(|(key, value)| format!("{key}={value}")).collect()
@@ -216,8 +236,8 @@ mod tests {
             set(&[("write.parquet.compression-codec", "zstd"), ("owner", "me"), ("gc.enabled", "true")]).is_empty()
         );
         assert_eq!(
-            set(&[("write.parquet.compression-codec", "gzip"), ("write.target-file-size-bytes", "5")]),
-            ["write.parquet.compression-codec=gzip", "write.target-file-size-bytes=5"]
+            set(&[("write.parquet.shred-variants", "true"), ("write.target-file-size-bytes", "5")]),
+            ["write.parquet.shred-variants=true"]
         );
     }
 }

@@ -1,16 +1,16 @@
-//! The rows of one partition → a Parquet file in memory and its manifest entry.
+//! The rows of one partition → Parquet files in memory and their manifest entries.
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Schema, Struct};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
 
 use super::footer;
+use super::writing::Writing;
 use crate::error::{Error, Result};
 
 /// A data file that is ready to be put.
@@ -22,59 +22,95 @@ pub(super) struct DataObject {
 }
 
 /// What every file of a flush shares.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct FileLayout {
     pub(super) schema: Arc<Schema>,
     pub(super) spec_id: i32,
     pub(super) sort_order_id: Option<i32>,
+    pub(super) writing: Writing,
 }
 
-/// Encodes rows, all under the same columns, and describes the file.
+/// Rows after which it is looked whether a file is large enough.
+const LOOK_EVERY_ROWS: usize = 8_192;
+
+/// Encodes the rows of one partition, all under the same columns, into as many files as the table's target size makes of
+/// them. `location` names each.
 pub(super) fn encode(
     rows: &[RecordBatch],
-    location: String,
-    partition: Struct,
+    partition: &Struct,
     layout: &FileLayout,
-) -> Result<DataObject> {
-    let (bytes, metadata) = to_parquet(rows)?;
-    let metrics = footer::of_file(&metadata, &layout.schema, rows)?;
-    let mut builder = DataFileBuilder::default();
-    builder
-        .content(DataContentType::Data)
-        .file_path(location.clone())
-        .file_format(DataFileFormat::Parquet)
-        .partition(partition)
-        .partition_spec_id(layout.spec_id)
-        .record_count(rows.iter().map(|batch| batch.num_rows() as u64).sum())
-        .file_size_in_bytes(bytes.len() as u64)
-        .column_sizes(metrics.column_sizes)
-        .value_counts(metrics.value_counts)
-        .null_value_counts(metrics.null_value_counts)
-        .nan_value_counts(metrics.nan_value_counts)
-        .lower_bounds(metrics.lower_bounds)
-        .upper_bounds(metrics.upper_bounds)
-        .split_offsets(Some(metrics.split_offsets));
-    if let Some(order) = layout.sort_order_id {
-        builder.sort_order_id(order);
+    mut location: impl FnMut() -> String,
+) -> Result<Vec<DataObject>> {
+    let first = rows.first().ok_or_else(|| Error::internal("A file has no rows"))?;
+    let all: usize = rows.iter().map(RecordBatch::num_rows).sum();
+    let properties = layout.writing.parquet(all);
+    let mut objects = Vec::new();
+    let mut file = OpenFile::new(first.schema(), &properties)?;
+    for batch in rows {
+        for start in (0..batch.num_rows()).step_by(LOOK_EVERY_ROWS) {
+            if file.size() >= layout.writing.target_bytes {
+                let full = std::mem::replace(&mut file, OpenFile::new(first.schema(), &properties)?);
+                objects.push(full.close(location(), partition, layout)?);
+            }
+            file.write(batch.slice(start, LOOK_EVERY_ROWS.min(batch.num_rows() - start)))?;
+        }
     }
-    let entry = builder.build().map_err(|error| Error::internal("A data file cannot be described").because(error))?;
-    Ok(DataObject { location, bytes, entry })
+    objects.push(file.close(location(), partition, layout)?);
+    Ok(objects)
 }
 
-fn to_parquet(rows: &[RecordBatch]) -> Result<(Bytes, ParquetMetaData)> {
-    let failed = |error: parquet::errors::ParquetError| Error::internal("Parquet cannot be written").because(error);
-    let level = ZstdLevel::try_new(1).map_err(failed)?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(level))
-        .set_created_by(concat!("floeberg version ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build();
-    let first = rows.first().ok_or_else(|| Error::internal("A file has no rows"))?;
-    let held: usize = rows.iter().map(RecordBatch::get_array_memory_size).sum();
-    let mut bytes = Vec::with_capacity(held / 4);
-    let mut writer = ArrowWriter::try_new(&mut bytes, first.schema(), Some(properties)).map_err(failed)?;
-    for batch in rows {
-        writer.write(batch).map_err(failed)?;
+/// A file that rows are being written to.
+struct OpenFile {
+    writer: ArrowWriter<Vec<u8>>,
+    rows: Vec<RecordBatch>,
+}
+
+impl OpenFile {
+    fn new(schema: SchemaRef, properties: &WriterProperties) -> Result<Self> {
+        let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties.clone())).map_err(failed)?;
+        Ok(Self { writer, rows: Vec::new() })
     }
-    let footer = writer.close().map_err(failed)?;
-    Ok((bytes.into(), footer))
+
+    /// Bytes that it would have if it were closed now, about.
+    fn size(&self) -> usize {
+        self.writer.bytes_written() + self.writer.in_progress_size()
+    }
+
+    fn write(&mut self, rows: RecordBatch) -> Result<()> {
+        self.writer.write(&rows).map_err(failed)?;
+        self.rows.push(rows);
+        Ok(())
+    }
+
+    fn close(mut self, location: String, partition: &Struct, layout: &FileLayout) -> Result<DataObject> {
+        let footer = self.writer.finish().map_err(failed)?;
+        let bytes = Bytes::from(std::mem::take(self.writer.inner_mut()));
+        let metrics = footer::of_file(&footer, layout, &self.rows)?;
+        let mut builder = DataFileBuilder::default();
+        builder
+            .content(DataContentType::Data)
+            .file_path(location.clone())
+            .file_format(DataFileFormat::Parquet)
+            .partition(partition.clone())
+            .partition_spec_id(layout.spec_id)
+            .record_count(self.rows.iter().map(|batch| batch.num_rows() as u64).sum())
+            .file_size_in_bytes(bytes.len() as u64)
+            .column_sizes(metrics.column_sizes)
+            .value_counts(metrics.value_counts)
+            .null_value_counts(metrics.null_value_counts)
+            .nan_value_counts(metrics.nan_value_counts)
+            .lower_bounds(metrics.lower_bounds)
+            .upper_bounds(metrics.upper_bounds)
+            .split_offsets(Some(metrics.split_offsets));
+        if let Some(order) = layout.sort_order_id {
+            builder.sort_order_id(order);
+        }
+        let entry =
+            builder.build().map_err(|error| Error::internal("A data file cannot be described").because(error))?;
+        Ok(DataObject { location, bytes, entry })
+    }
+}
+
+fn failed(error: parquet::errors::ParquetError) -> Error {
+    Error::internal("Parquet cannot be written").because(error)
 }

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -140,25 +141,40 @@ pub fn commits_per_second(address: SocketAddr, prefix: &str, writers: usize, sec
     count / started.elapsed().as_secs_f64()
 }
 
-/// Pushes a body so many times over so many connections.
-pub fn push(address: SocketAddr, path: &str, body: &[u8], connections: usize, count: usize) {
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
+/// A body that is pushed, and what it is written in.
+pub struct Push<'a> {
+    pub path: &'a str,
+    pub kind: &'a str,
+    pub body: &'a [u8],
+}
+
+/// Pushes a body so many times over so many connections; how many seconds each answer took, sorted.
+pub fn push(address: SocketAddr, push: &Push<'_>, connections: usize, count: usize) -> Vec<f64> {
+    let Push { path, kind, body } = push;
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
     let request = [head.as_bytes(), body].concat();
     let left = AtomicU64::new(count as u64);
+    let took = Mutex::new(Vec::with_capacity(count));
     std::thread::scope(|scope| {
         for _ in 0..connections {
             scope.spawn(|| {
                 let mut connection = Connection::open(address);
+                let mut own = Vec::new();
                 let take = |left: u64| left.checked_sub(1);
                 while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
-                    assert_eq!(connection.exchange(&request), 200);
+                    let started = Instant::now();
+                    let status = connection.exchange(&request);
+                    assert!(matches!(status, 200 | 202), "{status}");
+                    own.push(started.elapsed().as_secs_f64());
                 }
+                took.lock().expect("whole").append(&mut own);
             });
         }
     });
+    let mut took = took.into_inner().expect("whole");
+    took.sort_by(f64::total_cmp);
+    took
 }
 
 /// What a server gets done per CPU-second of its own.

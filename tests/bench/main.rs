@@ -12,10 +12,10 @@
     reason = "a benchmark fails loudly and talks"
 )]
 
+mod ingest;
 mod load;
 mod plans;
 mod process;
-mod rows;
 mod store;
 
 use std::time::Instant;
@@ -40,7 +40,8 @@ fn main() {
         ("commits", commits),
         ("commits_cpu", commits_cpu),
         ("plans", plans::plans),
-        ("ndjson", rows::ndjson),
+        ("ingest", ingest::ingest),
+        ("small", ingest::small),
         ("store", store::store),
     ] {
         if name.contains(&filter) {

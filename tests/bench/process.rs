@@ -231,7 +231,7 @@ pub async fn serve_bare(file: &str) {
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     println!("{}", listener.local_addr().expect("an address"));
-    let router = Router::new().route("/", get(answer));
+    let router = Router::new().route("/", get(answer.clone()).post(move |_: bytes::Bytes| answer()));
     floeberg::http::serve(listener, (router, floeberg::http::Paths::default()), std::future::pending(), Duration::ZERO)
         .await
         .expect("serves");

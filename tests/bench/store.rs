@@ -16,9 +16,9 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::ingest;
 use super::load::{self, Asked};
 use super::process::Server;
-use super::rows;
 
 const KEY: &str = "harness";
 const SECRET: &str = "harness-secret";
@@ -190,9 +190,10 @@ pub fn store() {
     let server = Server::configured(&seaweed.config());
     let mut raw = Raw::new(&seaweed);
     for least in [1 << 10, 1 << 20, 16 << 20] {
-        let body = if least < 1 << 20 { rows::one_row() } else { rows::body(least) };
+        let body = if least < 1 << 20 { ingest::one_row() } else { ingest::body(least) };
         let path = format!("/ingest/v1/ns/rows{least}");
-        let (ours, raw) = raw.against(|_| load::push(server.address(), &path, &body, 1, 1));
+        let push = load::Push { path: &path, kind: "application/x-ndjson", body: &body };
+        let (ours, raw) = raw.against(|_| drop(load::push(server.address(), &push, 1, 1)));
         println!(
             "store ingest {:>9} B bodies   {:>7.1} ms   raw puts of the same bytes {:>6.1} ms   ratio {:.2}",
             body.len(),

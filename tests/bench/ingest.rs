@@ -1,0 +1,151 @@
+//! Rows in, per CPU-second of the server, against the loop in memory that does the same work and nothing else.
+
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::ipc::writer::StreamWriter;
+use arrow_json::ReaderBuilder;
+use arrow_schema::SchemaRef;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+use super::load::{self, Push};
+use super::process::{Bare, Server};
+
+/// Rows that the loop decodes at once.
+const BATCH_ROWS: usize = 8_192;
+
+/// The flights of the demo, over and over, as one body of at least so many bytes.
+pub fn body(least: usize) -> Vec<u8> {
+    let mut flights = Vec::new();
+    let packed: &[u8] = include_bytes!("../../src/demo/flights.ndjson.gz");
+    flate2::read::GzDecoder::new(packed).read_to_end(&mut flights).expect("the flights");
+    flights.repeat(least.div_ceil(flights.len()))
+}
+
+/// One flight.
+pub fn one_row() -> Vec<u8> {
+    body(1).split_inclusive(|byte| *byte == b'\n').next().expect("a line").to_vec()
+}
+
+const NDJSON: &str = "application/x-ndjson";
+
+/// Rows per CPU-second of the server, in bodies of each format.
+pub fn ingest() {
+    let server = Server::fresh();
+    for (least, name) in [(1 << 20, "small"), (16 << 20, "large")] {
+        let body = body(least);
+        let table = format!("ns/{name}");
+        let push = Push { path: &format!("/ingest/v1/{table}"), kind: NDJSON, body: &body };
+        load::push(server.address(), &push, 1, 1);
+        let schema = schema_of_any_file(&server.dir().join(format!("floeberg-data/warehouse/{table}/data")));
+        let batches = decoded(&body, &schema);
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let alone = load::own_cpu_rate(|| encoded(&decoded(&body, &schema)), 2.0);
+        report(&server, "NDJSON", &push, rows, (alone, 0.7));
+        let alone = load::own_cpu_rate(|| encoded(&batches), 2.0);
+        let (arrow, parquet) = (stream(&batches), file(&batches));
+        let kind = "application/vnd.apache.arrow.stream";
+        report(&server, "Arrow", &Push { kind, body: &arrow, ..push }, rows, (alone, 0.7));
+        let kind = "application/vnd.apache.parquet";
+        report(&server, "Parquet", &Push { kind, body: &parquet, ..push }, rows, (alone, 0.5));
+    }
+    println!("memory after the bodies  {:.1} MB", server.resident_mb());
+}
+
+/// `alone`: how often a CPU-second does the work of one body and nothing else, and the share of it that is aimed at.
+fn report(server: &Server, format: &str, push: &Push<'_>, rows: usize, (alone, goal): (f64, f64)) {
+    load::push(server.address(), push, 2, 4);
+    let count = 6_000_000_usize.div_ceil(rows);
+    let served = load::served_per_cpu_second(server.pid(), || {
+        load::push(server.address(), push, 2, count);
+        count as f64
+    });
+    let bytes = push.body.len() as f64;
+    println!(
+        "{format:<8} in bodies of {:>5.1} MB   {:>9.0} rows/CPU-s {:>6.1} MB/CPU-s   loop in memory {:>9.0} rows/CPU-s  ratio {:.2}   (goal >= {goal:.2})",
+        bytes / 1e6,
+        served * rows as f64,
+        served * bytes / 1e6,
+        alone * rows as f64,
+        served / alone
+    );
+}
+
+/// Requests of one row from many connections at once, beside a bare route that takes the same and answers the same.
+pub fn small() {
+    let server = Server::fresh();
+    let row = one_row();
+    let push = Push { path: "/ingest/v1/ns/one", kind: NDJSON, body: &row };
+    let answer = br#"{"rows":{"received":1,"written":1,"rejected":0,"duplicate":0},"tables":[{"table":"ns.one","snapshot_id":6049603647058334673,"sequence_number":1,"files":1}],"ack":"commit","duplicate":false,"errors":[],"errors_truncated":false}"#;
+    let bare = Bare::start(answer);
+    let bare_push = Push { path: "/", ..push };
+    for (name, address, pid, push, count) in [
+        ("bare route", bare.address(), bare.pid(), &bare_push, 400_000),
+        ("ack=commit", server.address(), server.pid(), &push, 100_000),
+    ] {
+        load::push(address, push, CONNECTIONS, count / 10);
+        let mut took = Vec::new();
+        let served = load::served_per_cpu_second(pid, || {
+            took = load::push(address, push, CONNECTIONS, count);
+            count as f64
+        });
+        let at = |percent: usize| took[took.len() * percent / 100] * 1e3;
+        println!("one row, {name}   {served:>8.0}/CPU-s   p50 {:.1} ms  p99 {:.1} ms", at(50), at(99));
+    }
+}
+
+/// Connections that push rows one by one.
+const CONNECTIONS: usize = 256;
+
+fn schema_of_any_file(folder: &Path) -> SchemaRef {
+    let file = find(folder).expect("a data file");
+    let file = std::fs::File::open(file).expect("a data file");
+    Arc::clone(ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").schema())
+}
+
+fn find(folder: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    entries.into_iter().find_map(|path| if path.is_dir() { find(&path) } else { Some(path) })
+}
+
+/// arrow-json's tape decoder.
+fn decoded(body: &[u8], schema: &SchemaRef) -> Vec<RecordBatch> {
+    let mut decoder =
+        ReaderBuilder::new(Arc::clone(schema)).with_batch_size(BATCH_ROWS).build_decoder().expect("a decoder");
+    let mut batches = Vec::new();
+    let mut rest = body;
+    loop {
+        let read = decoder.decode(rest).expect("JSON");
+        rest = &rest[read..];
+        let Some(batch) = decoder.flush().expect("rows") else { return batches };
+        batches.push(batch);
+    }
+}
+
+/// A Parquet writer with zstd(1).
+fn encoded(batches: &[RecordBatch]) {
+    assert!(!file(batches).is_empty());
+}
+
+fn file(batches: &[RecordBatch]) -> Vec<u8> {
+    let level = ZstdLevel::try_new(1).expect("a level");
+    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
+    let out = Cursor::new(Vec::new());
+    let mut writer = ArrowWriter::try_new(out, batches[0].schema(), Some(properties)).expect("a writer");
+    batches.iter().for_each(|batch| writer.write(batch).expect("written"));
+    writer.into_inner().expect("closed").into_inner()
+}
+
+fn stream(batches: &[RecordBatch]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = StreamWriter::try_new(&mut bytes, &batches[0].schema()).expect("a writer");
+    batches.iter().for_each(|batch| writer.write(batch).expect("written"));
+    writer.finish().expect("finished");
+    drop(writer);
+    bytes
+}
