@@ -17,6 +17,7 @@ use super::columns::Members;
 use super::convert::{self, Converted};
 use super::decode::{CAPTURED, Decoded, Evolution, Kept, Reading, Unknown};
 use super::evolve::Wish;
+use super::memory::weight_of;
 use super::partition::field_id;
 use super::verdict::Verdicts;
 use crate::catalog::metadata::schema::{Field, Schema};
@@ -60,7 +61,7 @@ impl Columns {
     /// Bytes that the batches hold, about.
     pub(super) fn weight(&self) -> usize {
         let kept = self.kept.as_ref().map_or(0, Kept::weight);
-        kept + self.batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>()
+        kept + self.batches.iter().map(weight_of).sum::<usize>()
     }
 
     /// Takes a batch.

@@ -6,6 +6,7 @@ use super::coerce::TimePrecision;
 use super::evolve::Wish;
 use super::ipc::IpcReader;
 use super::json::{Before, Framing, JsonReader};
+use super::memory::weight_of;
 use super::parquet_file::ParquetReader;
 use super::verdict::Verdicts;
 use crate::catalog::metadata::schema::Schema;
@@ -140,7 +141,7 @@ impl Kept {
     pub(super) fn weight(&self) -> usize {
         match self {
             Self::Text { text, .. } => text.len(),
-            Self::Columns { batches, .. } => batches.iter().map(RecordBatch::get_array_memory_size).sum(),
+            Self::Columns { batches, .. } => batches.iter().map(weight_of).sum(),
         }
     }
 }

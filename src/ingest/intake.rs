@@ -15,7 +15,7 @@ use super::columns::Members;
 use super::decode::{self, Decoded, Evolution, Format, Reader, Reading, Unknown};
 use super::inflate::{Encoding, Inflater};
 use super::lift::lift;
-use super::memory::Reserved;
+use super::memory::{Reserved, weight_of};
 use super::{Append, AppendOptions, Ingest, create, evolve, flush, settings};
 use crate::catalog::Loaded;
 use crate::catalog::metadata::TableMetadata;
@@ -68,7 +68,7 @@ impl Body {
         let Self { inflater, reader, memory, bytes } = &mut self;
         inflater.finish(&mut |text| take(reader, memory, bytes, text))?;
         let decoded = self.reader.finish()?;
-        let columns: usize = decoded.batches.iter().map(RecordBatch::get_array_memory_size).sum();
+        let columns: usize = decoded.batches.iter().map(weight_of).sum();
         self.memory.hold(columns)?;
         Ok((decoded, self.memory))
     }
@@ -174,7 +174,7 @@ impl Ingest {
         self.compute(move || {
             let Decoded { batches, kept, .. } = before;
             let kept = kept.ok_or_else(|| Error::internal("Rows that ask for columns were not kept"))?;
-            let earlier: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+            let earlier: usize = batches.iter().map(weight_of).sum();
             memory.hold(earlier + kept.weight() * 2)?;
             let mut again = decode::again(&schema, &reading, kept)?;
             let earlier = lifted(batches, &fields_of(&schema)?)?.ok_or_else(flush::schema_changed)?;

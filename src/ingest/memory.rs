@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, Kind, Result};
@@ -44,6 +45,13 @@ pub struct Reserved {
 
 /// What a request that outgrows what was set aside for it takes more at once: asking costs more than a page is worth.
 const GROWTH_BYTES: usize = 64 << 10;
+
+/// Bytes of a batch's values. Columns that were cut out of one buffer count each its part.
+pub(super) fn weight_of(batch: &RecordBatch) -> usize {
+    // What cannot be counted is at least as large as its rows are many.
+    let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.len());
+    batch.columns().iter().map(bytes).sum()
+}
 
 impl Memory {
     pub(super) fn new(bytes: usize) -> Self {
