@@ -20,8 +20,8 @@ import polars
 import pyarrow as pa
 from daft.catalog import Catalog
 
+from matrix import MORE_TYPES, arrow, arrow_schema
 from stores import CACHE
-from engine_rows import ARROW
 
 FLINK = CACHE / "flink-2.0.0"
 
@@ -192,7 +192,7 @@ class Polars(OverPyIceberg):
     unwritable = {"t"}
 
     def write(self, table, rows, names):
-        polars.from_arrow(arrow(rows, names)).write_iceberg(self.catalog.load_table(table), mode="append")
+        polars.from_arrow(arrow(rows, schema_of(names))).write_iceberg(self.catalog.load_table(table), mode="append")
 
     def read(self, table, names):
         table = self.catalog.load_table(table)
@@ -201,29 +201,24 @@ class Polars(OverPyIceberg):
 
 class Daft(OverPyIceberg):
     def create(self, table, names):
-        Catalog.from_iceberg(self.catalog).create_table(table, daft.from_arrow(arrow([], names)).schema())
+        Catalog.from_iceberg(self.catalog).create_table(table, daft.from_arrow(arrow([], schema_of(names))).schema())
 
     def write(self, table, rows, names):
-        daft.from_arrow(arrow(rows, names)).write_iceberg(self.catalog.load_table(table), mode="append")
+        daft.from_arrow(arrow(rows, schema_of(names))).write_iceberg(self.catalog.load_table(table), mode="append")
 
     def read(self, table, names):
         found = daft.read_iceberg(self.catalog.load_table(table)).select(*names).to_pylist()
         return [tuple(row[name] for name in names) for row in found]
 
 
-def arrow_schema(names):
-    return pa.schema([ARROW.field(name) for name in names])
-
-
-def arrow(rows, names):
-    shaped = lambda name, value: list(value.items()) if name == "m" and value is not None else value
-    return pa.Table.from_pylist([{name: shaped(name, row[name]) for name in names} for row in rows], schema=arrow_schema(names))
+def schema_of(names):
+    return arrow_schema({name: MORE_TYPES[name] for name in names})
 
 
 def source_of(lake, table, rows, names):
     """A table of these rows, of which an engine writes what it reads."""
     source = f"{table}_source"
-    lake.pyiceberg().create_table(source, schema=arrow_schema(names)).append(arrow(rows, names))
+    lake.pyiceberg().create_table(source, schema=schema_of(names)).append(arrow(rows, schema_of(names)))
     return source
 
 

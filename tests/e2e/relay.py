@@ -35,6 +35,10 @@ class Reset(Exception):
     """Raised in place of an answer: the connection ends with a reset."""
 
 
+class Silence(Exception):
+    """Raised in place of an answer: none comes until the other side has enough of it."""
+
+
 class Relay:
     """Sends requests on to `upstream` (host:port); a subclass says in `answer` what becomes of each."""
 
@@ -67,6 +71,9 @@ class Relay:
                 except Reset:
                     # Closing with nothing to linger for sends a reset in place of an end.
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.close_connection = True
+                except Silence:
+                    self.rfile.read(1)
                     self.close_connection = True
 
             def body(self):
@@ -143,7 +150,8 @@ class Unreliable(Relay):
         super().__init__(upstream)
 
     def fail(self, how, times, which=lambda request: True):
-        """The next `times` requests that `which` is true of fail: `busy`, `reset`, or `lost` (done, but nobody is told)."""
+        """The next `times` requests that `which` is true of fail: `busy`, `reset`, or done but nobody is told: `lost` with the
+        connection, or `silent`."""
         with self.lock:
             self.rules.append([how, times, which])
 
@@ -172,6 +180,6 @@ class Unreliable(Relay):
         if how == "busy":
             body = b"<Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>"
             return Message([("Content-Type", "application/xml")], body, status=500)
-        if how == "lost":
+        if how in ("lost", "silent"):
             self.forward(request)
-        raise Reset
+        raise Silence if how == "silent" else Reset

@@ -7,16 +7,15 @@ from datetime import date
 
 import pytest
 
-from conftest import LONG, Guarded, duckdb_with_extensions
+from conftest import LEND, LONG, Guarded, duckdb_with_extensions
 
 if not LONG:
     pytest.skip("the long form installs these engines", allow_module_level=True)
 
-from engines import ENGINES, arrow_schema
-from engine_rows import ARROW, TYPES, multiset, push, read_by_everyone, rows_of, write_by_duckdb, write_by_ingest, write_by_pyiceberg, write_by_trino
+import spark_session
+from engines import ENGINES
+from matrix import MORE_TYPES, READERS, TYPES, WRITERS, Clients, multiset, rows_of, wanted
 from trino_server import Catalog, Trino, iceberg
-
-OTHERS = {"trino": write_by_trino, "duckdb": write_by_duckdb, "pyiceberg": write_by_pyiceberg, "ingest": write_by_ingest}
 
 # Daft finds no lists in files of DuckDB's, also where the columns asked for are others.
 CANNOT = {("duckdb", "daft"): "list type must have a single child"}
@@ -61,6 +60,11 @@ def trino(lake, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def ice(lake, spark):
+    return spark_session.Catalog(spark, f"ice_{lake.port}", {**lake.client_settings(), **LEND})
+
+
+@pytest.fixture(scope="module")
 def engines(lake, tmp_path_factory):
     made = {name: kind(lake, tmp_path_factory.mktemp(name)) for name, kind in ENGINES.items()}
     yield made
@@ -68,39 +72,42 @@ def engines(lake, tmp_path_factory):
         engine.stop()
 
 
-def counted(rows, names, engine=None):
-    rows = [engine.said(row) if engine else row for row in rows]
-    return multiset([tuple(row[name] for name in names) for row in rows], names)
+@pytest.fixture
+def clients(lake, trino, ice, namespace):
+    return lambda names: Clients(lake, trino, ice, f"{namespace}.t", {name: MORE_TYPES[name] for name in names})
 
 
-@pytest.mark.parametrize("writer", OTHERS)
-def test_engines_read_what_others_wrote(lake, trino, engines, namespace, writer):
-    table, rows = f"{namespace}.t", rows_of(writer)
-    lake.pyiceberg().create_table(table, schema=ARROW)
-    OTHERS[writer](trino, lake, table, rows)
+@pytest.mark.parametrize("writer", WRITERS)
+def test_engines_read_what_others_wrote(engines, clients, writer):
+    # Spark has no times.
+    names = list(TYPES if writer == "spark" else MORE_TYPES)
+    table, rows = clients(names), rows_of(writer)
+    table.make("pyiceberg")
+    table.write(writer, rows)
     for name, engine in engines.items():
         if (writer, name) in CANNOT:
             with pytest.raises(Exception, match=CANNOT[writer, name]):
-                engine.read(table, list(TYPES))
+                engine.read(table.table, names)
         else:
-            assert multiset(engine.read(table, list(TYPES))) == counted(rows, TYPES, engine), name
+            assert multiset(engine.read(table.table, names), names) == wanted(map(engine.said, rows), names), name
 
 
-def test_engines_read_a_table_that_lived(lake, trino, engines, namespace):
+def test_engines_read_a_table_that_lived(lake, trino, engines, clients):
     """Made and partitioned by a push of rows; a column came, rows went, by files of deletes and by whole files."""
-    table = f"{namespace}.t"
-    push(lake, table, [{"id": id, "day": f"2024-01-0{1 + id % 3}", "d": id / 2} for id in range(9)], partition_by="day")
+    names = ["id", "day", "d", "s"]
+    pushed = clients(names)
+    table = pushed.table
+    pushed.write_by_ingest([{"id": id, "day": f"2024-01-0{1 + id % 3}", "d": id / 2} for id in range(9)], partition_by="day")
     trino.sql(f"ALTER TABLE {table} ADD COLUMN s varchar")
     trino.sql(f"DELETE FROM {table} WHERE id = 4")
     trino.sql(f"DELETE FROM {table} WHERE day = DATE '2024-01-03'")
     trino.sql(f"UPDATE {table} SET s = 'changed' WHERE id = 6")
-    push(lake, table, [{"id": 9, "day": "2024-01-03", "s": "late"}, {"id": 9, "day": "2024-01-03", "s": "late"}])
+    pushed.write_by_ingest([{"id": 9, "day": "2024-01-03", "s": "late"}, {"id": 9, "day": "2024-01-03", "s": "late"}])
     kept = [(0, 1, 0.0, None), (1, 2, 0.5, None), (3, 1, 1.5, None), (6, 1, 3.0, "changed"), (7, 2, 3.5, None), *[(9, 3, None, "late")] * 2]
-    names = ["id", "day", "d", "s"]
-    wanted = multiset([(id, date(2024, 1, day), amount, note) for id, day, amount, note in kept], names)
+    left = multiset([(id, date(2024, 1, day), amount, note) for id, day, amount, note in kept], names)
     assert lake.pyiceberg().load_table(table).inspect.delete_files().num_rows, "some rows went by files of deletes"
     for name, engine in engines.items():
-        assert multiset(engine.read(table, names), names) == wanted, name
+        assert multiset(engine.read(table, names), names) == left, name
 
 
 # Polars makes no tables.
@@ -108,18 +115,21 @@ MAKERS = [(writer, maker) for writer in ENGINES for maker in ("itself", "pyicebe
 
 
 @pytest.mark.parametrize(("writer", "maker"), MAKERS)
-def test_everyone_reads_what_an_engine_wrote(lake, trino, engines, namespace, writer, maker):
-    table, engine = f"{namespace}.t", engines[writer]
+def test_everyone_reads_what_an_engine_wrote(engines, clients, writer, maker):
+    engine = engines[writer]
     cannot = engine.unwritable | (engine.uncreatable if maker == "itself" else set())
-    names = [name for name in TYPES if name not in cannot]
+    names = [name for name in MORE_TYPES if name not in cannot]
+    table = clients(names)
     if maker == "itself":
-        engine.create(table, names)
+        engine.create(table.table, names)
     else:
-        lake.pyiceberg().create_table(table, schema=arrow_schema(names))
+        table.make(maker)
     rows = rows_of("pyiceberg")
-    engine.write(table, rows, names)
+    engine.write(table.table, rows, names)
     rows = [engine.said({name: row[name] for name in names}) for row in rows]
-    for reader, read in read_by_everyone(trino, lake, table, names).items():
-        assert multiset(read, names) == counted(rows, names), reader
+    for reader in READERS:
+        # Spark reads no table with times.
+        if reader != "spark" or "t" in cannot:
+            assert multiset(table.read(reader), names) == wanted(rows, names), reader
     for reader, other in engines.items():
-        assert multiset(other.read(table, names), names) == counted(rows, names, other), reader
+        assert multiset(other.read(table.table, names), names) == wanted(map(other.said, rows), names), reader

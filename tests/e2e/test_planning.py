@@ -21,9 +21,10 @@ from pyiceberg.transforms import DayTransform, IdentityTransform, TruncateTransf
 from pyiceberg.typedef import Record
 from pyiceberg.types import LongType, UUIDType
 
-import planning
+import filters
+import random_tables
 from conftest import LONG, duckdb_with_extensions
-from planning import Planner, path
+from planning import Planner, path, plans_answered
 
 
 @pytest.fixture(autouse=True)
@@ -36,17 +37,17 @@ class Grown:
     """A table with a life behind it: appends, deletes, changes of its schema and of its partitions."""
 
     def __init__(self, rng, catalog, name, appends):
-        self.table = catalog.create_table(name, planning.random_schema(rng), partition_spec=PartitionSpec())
+        self.table = catalog.create_table(name, random_tables.random_schema(rng), partition_spec=PartitionSpec())
         self.read, self.listed = {}, {}
         for at in range(appends):
             if rng.random() < 0.4:
-                planning.evolve_spec(rng, self.table)
+                random_tables.evolve_spec(rng, self.table)
             if at and rng.random() < 0.3:
-                planning.evolve_schema(rng, self.table)
-            self.table.append(planning.random_rows(rng, self.table, rng.randint(1, 6)))
+                random_tables.evolve_schema(rng, self.table)
+            self.table.append(random_tables.random_rows(rng, self.table, rng.randint(1, 6)))
             if rng.random() < 0.2:
-                self.table.delete(f"id {rng.choice(['==', '<', '>'])} {planning.value_of(LongType(), rng.choice(planning.NUMBERS))}")
-        self.columns = planning.columns_of(self.table.schema())
+                self.table.delete(f"id {rng.choice(['==', '<', '>'])} {random_tables.value_of(LongType(), rng.choice(random_tables.NUMBERS))}")
+        self.columns = random_tables.columns_of(self.table.schema())
 
     def files(self, snapshot):
         if snapshot not in self.listed:
@@ -55,7 +56,7 @@ class Grown:
 
     def rows(self, path):
         if path not in self.read:
-            self.read[path] = planning.rows_of(path)
+            self.read[path] = random_tables.rows_of(path)
         return self.read[path]
 
 
@@ -77,7 +78,7 @@ def test_plans_agree_with_pyiceberg_and_with_the_files(local_lake, seed):
         file = task["data-file"]
         own = files[file["file-path"]]
         said = [file["spec-id"], file["partition"], file["record-count"], file["file-size-in-bytes"], file["file-format"], file.get("split-offsets")]
-        known = [own.spec_id, planning.partition_json(grown.table, own), own.record_count, own.file_size_in_bytes, "parquet", own.split_offsets]
+        known = [own.spec_id, random_tables.partition_json(grown.table, own), own.record_count, own.file_size_in_bytes, "parquet", own.split_offsets]
         assert said == known, f"seed {seed}: {file}"
         assert task["residual-filter"] is True and "delete-file-references" not in task, f"seed {seed}: {task}"
     outcomes = Counter(check(rng, grown, planner, f"seed {seed}, filter {number}") for number in range(FILTERS))
@@ -86,41 +87,41 @@ def test_plans_agree_with_pyiceberg_and_with_the_files(local_lake, seed):
 
 def check(rng, grown, planner, what):
     """Holds the plan of a random filter against the files and against PyIceberg's plan; says how it stands to the latter."""
-    tree = planning.random_filter(rng, grown.columns)
+    tree = filters.random_filter(rng, grown.columns)
     snapshot = None if rng.random() < 0.8 else rng.choice(grown.table.snapshots()).snapshot_id
-    tests = planning.tests_of(tree)
+    tests = filters.tests_of(tree)
     kinds = {test.column.kind for test in tests}
-    readings = {planning.pushed_down(tree), planning.pushed_down(planning.rounded(tree))}
+    readings = {filters.pushed_down(tree), filters.pushed_down(filters.rounded(tree))}
     # PyIceberg has no tests of transforms, and rounds no floats.
     comparable = len(readings) == 1 and not any(test.transform for test in tests)
-    grammars = {"old": lambda: planning.old_json(tree)}
+    grammars = {"old": lambda: filters.old_json(tree)}
     if not any(test.transform for test in tests):
-        grammars["new"] = lambda: planning.new_json(tree, rng)
-        grammars["its own"] = lambda: json.loads(planning.expression(tree).model_dump_json())
+        grammars["new"] = lambda: filters.new_json(tree, rng)
+        grammars["its own"] = lambda: json.loads(filters.expression(tree).model_dump_json())
     filter = grammars[rng.choice(list(grammars))]()
     what = f"{what} of {snapshot}: {json.dumps(filter)}"
     tasks = planner.tasks(filter=filter, **({"snapshot_id": snapshot} if snapshot else {}))
     planned, files = {path(task) for task in tasks}, grown.files(snapshot)
-    needed = {path for path in files if any(planning.matches(reading, row) for reading in readings for row in grown.rows(path))}
+    needed = {path for path in files if any(filters.matches(reading, row) for reading in readings for row in grown.rows(path))}
     assert needed <= planned <= files.keys(), f"{what}: not planned, though rows match: {needed - planned}"
     for task in tasks:
-        residual = planning.parse(task["residual-filter"], grown.columns)
-        for left, whole in [(residual, tree), (planning.rounded(residual), planning.rounded(tree))]:
-            left, whole = planning.pushed_down(left), planning.pushed_down(whole)
+        residual = filters.parse(task["residual-filter"], grown.columns)
+        for left, whole in [(residual, tree), (filters.rounded(residual), filters.rounded(tree))]:
+            left, whole = filters.pushed_down(left), filters.pushed_down(whole)
             for row in grown.rows(path(task)):
-                assert planning.matches(left, row) == planning.matches(whole, row), f"{what}: left is {task['residual-filter']}, not for {row}"
+                assert filters.matches(left, row) == filters.matches(whole, row), f"{what}: left is {task['residual-filter']}, not for {row}"
         if comparable:
             BooleanExpression.model_validate(task["residual-filter"])
     if not comparable:
         return "not comparable"
     # Without its residuals, which it cannot make of partitions that are null.
-    scan = grown.table.scan(row_filter=planning.expression(tree), snapshot_id=snapshot)
+    scan = grown.table.scan(row_filter=filters.expression(tree), snapshot_id=snapshot)
     own = {entry.data_file.file_path for entries in scan._plan_manifest_entries() for entry in entries}
     # UUIDs are planned by both orders that writers have had, and bounds in one of them say less.
     if UUIDType() not in kinds:
         assert planned <= own, f"{what}: planned, though PyIceberg rules them out: {planned - own}"
     if own - planned:
-        assert planning.knows_more(tree), f"{what}: not planned, though PyIceberg does: {own - planned}"
+        assert filters.knows_more(tree), f"{what}: not planned, though PyIceberg does: {own - planned}"
     return "equal" if planned == own else "fewer" if planned < own else "more"
 
 
@@ -460,10 +461,10 @@ def test_pyiceberg_reads_what_the_server_plans(lake, namespace):
         E.Not(E.Or(E.LessThan("id", 10), E.LessThan("moment", moment))), "label = 'n12'",
     ]
     for filter in filters:
-        before = planning.plans_answered(lake)
+        before = plans_answered(lake)
         scan, own_scan = (one.load_table(f"{namespace}.t").scan(row_filter=filter) for one in (served, own))
         read = sorted(scan.to_arrow()["id"].to_pylist())
-        assert planning.plans_answered(lake) == before + 1, "the server planned"
+        assert plans_answered(lake) == before + 1, "the server planned"
         assert read == sorted(own_scan.to_arrow()["id"].to_pylist()), filter
         assert scan.count() == len(read), filter
         if "moment" not in str(filter):

@@ -13,11 +13,15 @@ import duckdb
 import pyarrow as pa
 import pytest
 import requests
+from py4j.protocol import Py4JJavaError
 from pyiceberg.exceptions import ServiceUnavailableError
+from trino.exceptions import TrinoExternalError, TrinoQueryError
 
+import spark_session
 from conftest import LONG, Floeberg, name_of
-from relay import Unreliable
-from stores import MinIO
+from relay import Message, Unreliable
+from stores import KEY, SECRET, MinIO
+from trino_server import Catalog, iceberg
 
 STEPS = {
     "data": lambda request: request.method == "PUT" and request.target.endswith(".parquet"),
@@ -44,6 +48,39 @@ def server(network, tmp_path_factory):
     yield server
     network.calm()
     assert server.stop() == 0, "a stop is clean"
+
+
+@pytest.fixture(scope="session")
+def failing_trino(server, network, trino_server):
+    """Its own way to the store leads through the network that fails too. Untold it would ask a store that is down for minutes."""
+    own = {
+        "iceberg.rest-catalog.vended-credentials-enabled": "false", "s3.endpoint": network.endpoint, "s3.aws-access-key": KEY,
+        "s3.aws-secret-key": SECRET, "s3.max-error-retries": "5", "s3.socket-timeout": "5s",
+    }
+    name = f"failing_{network.name}"
+    trino_server.add(name, iceberg(server, **own))
+    return Catalog(trino_server, name)
+
+
+@pytest.fixture(scope="session")
+def failing_spark(server, network, spark):
+    """It too: the catalog tells it that way."""
+    own = {"s3.retry.min-wait-ms": "50", "http-client.apache.socket-timeout-ms": "5000"}
+    return spark_session.Catalog(spark, f"failing_{network.name}", {**server.client_settings(), **own})
+
+
+@pytest.fixture
+def add(request, server, table, engine):
+    """How an engine adds a row."""
+    name = table.replace("/", ".")
+    if engine == "PyIceberg":
+        catalog = server.pyiceberg()
+        return lambda id: catalog.load_table(name).append(rows(id))
+    if engine == "DuckDB":
+        db = server.duckdb()
+        return lambda id: db.execute(f"INSERT INTO ice.{name} VALUES ({id})")
+    catalog = request.getfixturevalue(f"failing_{engine.lower()}")
+    return lambda id: catalog.sql(f"INSERT INTO {name} VALUES ({id})")
 
 
 @pytest.fixture
@@ -85,6 +122,17 @@ def test_a_put_that_fails_twice_is_not_noticed(server, network, table, how, step
     accepted(server, table, [3])
     network.calm()
     assert found(server, table) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("step", STEPS if LONG else ["metadata"])
+def test_a_put_that_is_done_and_never_answered_is_not_noticed(server, network, table, step):
+    accepted(server, table, [0])
+    network.fail("silent", 1, STEPS[step])
+    accepted(server, table, [1])
+    assert [one[0] for one in network.failed] == ["silent"]
+    accepted(server, table, [2])
+    network.calm()
+    assert found(server, table) == [0, 1, 2]
 
 
 def test_a_read_that_fails_is_read_again(server, network, table):
@@ -142,32 +190,100 @@ def from_the_first(which):
     return lambda request: bool(begun) or (which(request) and not begun.append(request))
 
 
-# A manifest is put by the engine, the metadata file by the catalog.
+# The engine puts data and manifests, the catalog the metadata file. Who hears of the catalog that it is away asks again, for most of a minute.
 WRITES = [
     ("PyIceberg", "metadata", ServiceUnavailableError, "the store does not answer"),
-    # DuckDB asks again for a quarter of a minute.
-    *([("PyIceberg", "manifest", OSError, "NETWORK_CONNECTION"), ("DuckDB", "metadata", duckdb.Error, "HTTP 503")] if LONG else []),
+    ("Trino", "data", TrinoExternalError, "Error committing write to Parquet file"),
+    ("Trino", "manifest", TrinoExternalError, "Failed to commit during insert"),
 ]
+if LONG:
+    WRITES += [
+        ("PyIceberg", "manifest", OSError, "NETWORK_CONNECTION"),
+        ("DuckDB", "metadata", duckdb.Error, "HTTP 503"),
+        ("Trino", "metadata", TrinoExternalError, "Service failed: 503: .* the store does not answer"),
+        ("Spark", "data", Py4JJavaError, "Failed to close current writer"),
+        ("Spark", "manifest", Py4JJavaError, "Unable to execute HTTP request"),
+        ("Spark", "metadata", Py4JJavaError, "Service failed: 503: .* the store does not answer"),
+    ]
 
 
 @pytest.mark.parametrize("engine, step, kind, words", WRITES, ids=[f"{engine}-{step}" for engine, step, *_ in WRITES])
-def test_a_store_that_goes_down_in_the_middle_of_an_engines_write(server, network, table, engine, step, kind, words):
+def test_a_store_that_goes_down_in_the_middle_of_an_engines_write(server, network, table, add, step, kind, words):
     accepted(server, table, [0])
-    name = table.replace("/", ".")
-    catalog, db = server.pyiceberg(), server.duckdb()
-    write = {
-        "PyIceberg": lambda id: catalog.load_table(name).append(rows(id)),
-        "DuckDB": lambda id: db.execute(f"INSERT INTO ice.{name} VALUES ({id})"),
-    }[engine]
-    before = catalog.load_table(name).metadata_location
+    load = lambda: server.pyiceberg().load_table(table.replace("/", "."))
+    before = load()
     network.fail("reset", 10_000, from_the_first(STEPS[step]))
     with pytest.raises(kind, match=words):
-        write(1)
+        add(1)
     network.calm()
-    assert catalog.load_table(name).metadata_location == before
-    write(2)
+    assert load().metadata_location == before.metadata_location and load().snapshots() == before.snapshots()
+    add(2)
     accepted(server, table, [3])
     assert found(server, table) == [0, 2, 3]
+
+
+# Both commit by Iceberg's own library.
+on_the_jvm = pytest.mark.parametrize("engine", ["Trino", "Spark"] if LONG else ["Trino"])
+
+
+@on_the_jvm
+def test_a_store_that_is_back_while_an_engine_still_asks_is_not_noticed(server, network, table, add):
+    accepted(server, table, [0])
+    tried = []
+
+    def first_file(request):
+        """Each time that the catalog is asked it begins another metadata file: it gives up the first."""
+        if STEPS["metadata"](request):
+            tried.append(request.target)
+        return request.target in tried[:1]
+
+    network.fail("reset", 10_000, first_file)
+    add(1)
+    network.calm()
+    assert tried[0] != tried[-1] and {one[2] for one in network.failed} == {tried[0]}, "the engine was refused once"
+    add(2)
+    assert found(server, table) == [0, 1, 2]
+
+
+@on_the_jvm
+@pytest.mark.parametrize("how", ["busy", "reset", "lost", *(["silent"] if LONG else [])])
+def test_a_put_of_an_insert_that_fails_is_not_noticed(server, network, table, add, how):
+    accepted(server, table, [0])
+    for id, step in enumerate(STEPS, 1):
+        network.fail(how, 1, STEPS[step])
+        add(id)
+    assert [one[0] for one in network.failed] == [how] * len(STEPS), network.failed
+    assert all(any(STEPS[step](Message([], b"", *one[1:])) for one in network.failed) for step in STEPS)
+    network.calm()
+    assert found(server, table) == [0, 1, 2, 3, 4]
+
+
+@on_the_jvm
+def test_in_foul_weather_what_an_engine_inserted_is_there_once(server, network, table, add):
+    accepted(server, table, [0])
+    acknowledged, failed = {0}, set()
+    network.chaos(seed=random.randrange(1 << 30) if LONG else 7, chance=0.15)
+
+    def insert(number):
+        for id in range(1 + number * 1_000, 1 + number * 1_000 + (40 if LONG else 12)):
+            try:
+                add(id)
+                acknowledged.add(id)
+            except (TrinoQueryError, Py4JJavaError):
+                failed.add(id)
+
+    with ThreadPoolExecutor(2) as inserters:
+        list(inserters.map(insert, range(2)))
+    network.calm()
+    # Another process has nothing but what is in the store.
+    server.restart()
+    read = found(server, table)
+    assert len(read) == len(set(read)), "a row is there twice"
+    assert acknowledged <= set(read) <= acknowledged | failed
+    assert {one[0] for one in network.failed} == {"busy", "reset", "lost"} and len(acknowledged) > 12, failed
+    add(100_000)
+    accepted(server, table, [100_001])
+    assert found(server, table) == read + [100_000, 100_001]
 
 
 def test_in_foul_weather_exactly_what_is_acknowledged_is_there(server, network, table):

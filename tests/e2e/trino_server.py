@@ -28,6 +28,8 @@ CONFIG = {
     "query.max-memory-per-node": "512MB",
     "memory.heap-headroom-per-node": "256MB",
     "task.max-worker-threads": "4",
+    # Tests may add some.
+    "catalog.management": "dynamic",
 }
 
 
@@ -36,7 +38,7 @@ def write(path, properties):
 
 
 class Trino:
-    """A server with these catalogs (name -> properties, or the text of their file). One wrong property in one of them ends it at its start."""
+    """A server with these catalogs (name -> properties, or the text of their file). Of one with a wrong property the log says why it is not there."""
 
     def __init__(self, folder, catalogs):
         folder = Path(folder)
@@ -65,6 +67,11 @@ class Trino:
             return requests.get(f"{url}/v1/info", timeout=5).json().get("starting") is False
         except requests.RequestException:
             return False
+
+    def add(self, name, properties):
+        """One catalog more."""
+        said = ", ".join(f"\"{key}\" = '{value}'" for key, value in properties.items() if key != "connector.name")
+        self.sql(f"CREATE CATALOG {name} USING {properties['connector.name']} WITH ({said})")
 
     def sql(self, statement, values=None, catalog=None):
         with trino.dbapi.connect(host="127.0.0.1", port=self.port, user="e2e", catalog=catalog, timezone="UTC") as connection:
