@@ -49,6 +49,22 @@ pub(super) enum Intake {
     Refused(Decoded),
 }
 
+/// A body that was read.
+#[derive(Debug)]
+pub(super) struct Read {
+    /// The table as it was then; `None` if there was none.
+    existing: Option<Arc<Loaded>>,
+    decoded: Decoded,
+    memory: Reserved,
+}
+
+impl Read {
+    /// Whether nothing has to be made before its rows can be committed.
+    pub(super) fn fits(&self) -> bool {
+        self.existing.is_some() && self.decoded.wishes.is_empty()
+    }
+}
+
 /// A body that is being read.
 struct Body {
     inflater: Inflater,
@@ -82,13 +98,13 @@ fn take(reader: &mut Reader, memory: &mut Reserved, bytes: &mut usize, text: &[u
 }
 
 impl Ingest {
-    /// Reads a body to its end; what its rows ask of the table is done.
+    /// Reads a body to its end.
     pub(super) async fn receive(
         &self,
         request: &Append,
         memory: Reserved,
         body: &mut (impl Stream<Item = Result<Bytes>> + Unpin + Send),
-    ) -> Result<Intake> {
+    ) -> Result<Read> {
         let Append { table, options, .. } = request;
         let existing = create::existing(&self.catalog, table, options).await?;
         let (reading, schema) = match &existing {
@@ -101,8 +117,8 @@ impl Ingest {
         };
         let reader = Reader::new(request.format, &schema, &reading)?;
         let inflater = Inflater::new(request.encoding, self.settings.body_decoded)?;
-        let read = self.read(request, Body { inflater, reader, memory, bytes: 0 }, body).await?;
-        self.fit(table, existing, options, read).await
+        let (decoded, memory) = self.read(request, Body { inflater, reader, memory, bytes: 0 }, body).await?;
+        Ok(Read { existing, decoded, memory })
     }
 
     async fn read(
@@ -134,13 +150,8 @@ impl Ingest {
     }
 
     /// Makes the table have what the rows ask for, until they fit or are known not to.
-    async fn fit(
-        &self,
-        table: &TableName,
-        mut existing: Option<Arc<Loaded>>,
-        options: &AppendOptions,
-        (mut decoded, mut memory): (Decoded, Reserved),
-    ) -> Result<Intake> {
+    pub(super) async fn fit(&self, table: &TableName, options: &AppendOptions, read: Read) -> Result<Intake> {
+        let Read { mut existing, mut decoded, mut memory } = read;
         for _ in 0..limits::SPLITS_MAX {
             if !decoded.verdicts.is_empty() {
                 return Ok(Intake::Refused(decoded));

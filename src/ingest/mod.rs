@@ -54,7 +54,7 @@ pub use verdict::{RowError, Verdicts};
 
 use flush::Target;
 use group::Groups;
-use intake::{Intake, Received};
+use intake::{Intake, Read, Received};
 use memory::{Memory, Owner};
 use settings::Complaints;
 
@@ -167,8 +167,22 @@ impl Ingest {
         admitted: Reserved,
         body: &mut (impl Stream<Item = Result<Bytes>> + Unpin + Send),
     ) -> Result<Outcome> {
-        let received = self.receive(&request, admitted, body).await?;
+        let read = self.receive(&request, admitted, body).await?;
+        if read.fits() {
+            return self.settle(request, read).await;
+        }
+        // What the table gets for these rows it gets with them, though their client leaves.
+        let this = self.clone();
+        let work = self.catalog.works().spawn(async move { this.settle(request, read).await });
+        let cut_off =
+            |error| Error::new(Kind::CommitUnknown, "The request was cut off by a fault of the server").because(error);
+        work.await.map_err(cut_off)?
+    }
+
+    /// Commits the rows of a body that was read.
+    async fn settle(&self, request: Append, read: Read) -> Result<Outcome> {
         let Append { table, options, .. } = request;
+        let received = self.fit(&table, &options, read).await?;
         let Received { table: loaded, decoded, memory } = match received {
             Intake::Fits(received) => received,
             Intake::Refused(decoded) => return Ok(Outcome::Refused { rows: decoded.rows, verdicts: decoded.verdicts }),

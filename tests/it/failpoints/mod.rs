@@ -27,7 +27,7 @@ fn cases() -> Vec<(Operation, &'static str, usize)> {
     // A change of one table's pointer alone is one statement, with nothing between it and its commit.
     let one = ["swap.begin", "swap.committed"];
     let flush = ["ingest.encoded", "ingest.uploaded", "append.prepared", "append.put", "append.swapped"];
-    add(Append, &["ingest.created", "ingest.decoded"], 1);
+    add(Append, &["ingest.decoded"], 1);
     add(Append, &flush, 1);
     // Two data files, a manifest, a list, the metadata.
     add(Append, &put, 5);

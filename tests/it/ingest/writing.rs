@@ -97,7 +97,9 @@ async fn filters_and_statistics_are_as_the_table_says() {
     let (id, name) = (reader.metadata().row_group(0).column(0), reader.metadata().row_group(0).column(1));
     assert!(id.bloom_filter_offset().is_none() && name.bloom_filter_offset().is_some());
     assert!(id.dictionary_page_offset().is_some() && name.dictionary_page_offset().is_none());
-    assert_eq!(file["value-counts"]["keys"], json!([1, 2]), "{file}");
+    let mut counted: Vec<i64> = serde_json::from_value(file["value-counts"]["keys"].clone()).expect("ids");
+    counted.sort_unstable();
+    assert_eq!(counted, [1, 2], "{file}");
     assert_eq!(file["lower-bounds"]["keys"], json!([2]), "{file}");
     let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02X}")).collect::<String>();
     assert_eq!(file["lower-bounds"]["values"], json!([hex("name-0")]), "{file}");
