@@ -165,10 +165,10 @@ def test_properties_that_are_not_followed_are_said_once(server):
     catalog = server.pyiceberg()
     catalog.create_namespace("ns")
     schema = pa.schema([("id", pa.int64())])
-    catalog.create_table("ns.t", schema, properties={"write.target-file-size-bytes": "1000000"})
+    catalog.create_table("ns.t", schema, properties={"write.parquet.shred-variants": "true"})
     for i in range(3):
         requests.post(f"{server.url}/ingest/v1/ns/t", json=[{"id": i}], timeout=20).raise_for_status()
-    said = [line for line in (server.folder / "log").read_text().splitlines() if "write.target-file-size-bytes" in line]
+    said = [line for line in (server.folder / "log").read_text().splitlines() if "write.parquet.shred-variants" in line]
     assert len(said) == 1 and "ns.t" in said[0] and "WARN" in said[0], said
 
 
