@@ -44,8 +44,8 @@
 //! files by partition and statistics (read into columns by [`snapshot::entries`]), deletes attached; what is left of a
 //! large table goes back as tasks that hold the whole question, so nothing is kept for them.
 //!
-//! **ingest**: `http/ingest` → [`ingest::Ingest::append`]: admitted by bytes, decoded to Arrow with a verdict for every
-//! row, gathered with the rows of others for the same table (`ingest/group.rs`), encoded, and committed through
+//! **ingest**: `http/ingest` → [`ingest::Ingest::append`]: admitted by bytes, decoded to Arrow while the body
+//! arrives (`ingest/intake.rs`) with a verdict for every row, the table grown where rows ask for it (`ingest/evolve.rs`), gathered with the rows of others for the same table (`ingest/group.rs`), encoded, and committed through
 //! [`catalog::append`] with data, manifests and metadata put in one round.
 
 pub mod app;

@@ -171,6 +171,12 @@ pub const DELETE_INDEX_BYTES: u64 = 64 << 20;
 /// Row errors that an answer lists; their total is always given.
 pub const ROW_ERRORS_LISTED: usize = 100;
 
+/// Snapshots that a table has whose rows are pushed, where it does not say.
+pub const SNAPSHOTS_MAX: i64 = 500;
+
+/// Snapshots beside those that led to the present one up to which old ones are taken away: each is looked through.
+pub const SNAPSHOTS_BESIDE_MAX: usize = 64;
+
 /// How often a table's growth is tried again that another change of its schema came before.
 pub const GROWTH_ATTEMPTS_MAX: usize = 64;
 

@@ -30,6 +30,8 @@ pub struct Prepared {
     pub change: Change,
     /// Objects to put, by location; those put in an earlier attempt are not put again.
     pub objects: Vec<(String, Bytes)>,
+    /// Objects that nothing reaches any more once it is committed.
+    pub doomed: Vec<String>,
 }
 
 /// Makes a commit out of the table's present state.
@@ -71,7 +73,8 @@ impl Catalog {
             let file = self.new_file(*next, Some(&row), Some(&base))?;
             let used: HashSet<String> = prepared.objects.iter().map(|(location, _)| location.clone()).collect();
             // What earlier attempts put and this one has no use for.
-            let leftover: Vec<String> = put.iter().filter(|location| !used.contains(*location)).cloned().collect();
+            let leftover = put.iter().filter(|location| !used.contains(*location)).cloned();
+            let leftover: Vec<String> = leftover.chain(prepared.doomed).collect();
             self.put_round(&file, prepared.objects, put).await?;
             failpoint::at("append.put")?;
             if self.swap_file(row, &file, &leftover, now_ms).await? {

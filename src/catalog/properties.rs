@@ -39,6 +39,7 @@ const KNOWN: &[(&str, Shape)] = &[
     ("floeberg.ingest.max-columns", Shape::Whole(1)),
     ("floeberg.ingest.schema", Shape::Word(&["strict", "add-columns"])),
     ("floeberg.ingest.unknown-fields", Shape::Word(&["add", "refuse", "ignore", "capture"])),
+    ("floeberg.maintenance.snapshots.max-count", Shape::Whole(1)),
     ("gc.enabled", Shape::Bool),
     ("history.expire.max-ref-age-ms", Shape::Whole(1)),
     ("history.expire.max-snapshot-age-ms", Shape::Whole(1)),

@@ -216,10 +216,10 @@ async fn put_before(catalog: &Catalog, objects: Vec<DataObject>) -> Result<Vec<S
 }
 
 /// An append under way: everything that does not depend on the table's present state.
-struct Append<'a> {
+pub(super) struct Append<'a> {
     catalog: &'a Catalog,
     lists: &'a Lists,
-    target: &'a Target,
+    pub(super) target: &'a Target,
     spec_id: i32,
     files: &'a [DataFile],
     data: &'a [(String, Bytes)],
@@ -248,18 +248,22 @@ impl Append<'_> {
             next_row_id: u64::try_from(metadata.next_row_id).unwrap_or(0),
         };
         let manifests = self.manifests(metadata, &layout, of, &mut objects).await?;
+        let now_ms = self.catalog.clock().now_ms();
+        let thinned = self.thinned(metadata, &manifests, now_ms).await;
         let list = manifest::write_list(of, manifests).await?;
         let location =
             format!("{}/snap-{}-0-{}.avro", place::metadata_folder(metadata), of.snapshot_id, clock::new_uuid());
         let added_rows = list.next_row_id.unwrap_or(of.next_row_id).saturating_sub(of.next_row_id);
         objects.push((location.clone(), list.bytes));
-        let snapshot = self.snapshot(metadata, of, &location, added_rows)?;
+        let snapshot = self.snapshot(metadata, of, &location, (added_rows, now_ms))?;
         let reference = main_at(metadata, of.snapshot_id);
-        let change = Change {
-            requirements: vec![Requirement::TableUuid(self.target.uuid.clone())],
-            updates: vec![Update::AddSnapshot(new_snapshot(&snapshot)?), Update::SetRef(MAIN.to_owned(), reference)],
-        };
-        Ok(Prepared { change, objects })
+        let mut updates =
+            vec![Update::AddSnapshot(new_snapshot(&snapshot)?), Update::SetRef(MAIN.to_owned(), reference)];
+        if !thinned.snapshots.is_empty() {
+            updates.push(Update::RemoveSnapshots(thinned.snapshots));
+        }
+        let change = Change { requirements: vec![Requirement::TableUuid(self.target.uuid.clone())], updates };
+        Ok(Prepared { change, objects, doomed: thinned.doomed })
     }
 
     /// The manifests that the new snapshot lists: one of the new files, and those of the snapshot before it. What is
@@ -315,11 +319,17 @@ impl Append<'_> {
     }
 
     /// The snapshot's JSON.
-    fn snapshot(&self, metadata: &TableMetadata, of: ListOf, list: &str, added_rows: u64) -> Result<serde_json::Value> {
+    fn snapshot(
+        &self,
+        metadata: &TableMetadata,
+        of: ListOf,
+        list: &str,
+        (added_rows, now_ms): (u64, i64),
+    ) -> Result<serde_json::Value> {
         let before = metadata.current_snapshot().map(|parent| parent.summary()).transpose()?;
         let mut snapshot = json!({
             "snapshot-id": of.snapshot_id,
-            "timestamp-ms": self.catalog.clock().now_ms(),
+            "timestamp-ms": now_ms,
             "manifest-list": list,
             "summary": summary::of_append(self.files, before.as_ref()),
             "schema-id": metadata.current_schema_id,
@@ -337,7 +347,8 @@ impl Append<'_> {
         Ok(snapshot)
     }
 
-    async fn manifests_of(&self, list: Option<&str>, version: FormatVersion) -> Result<Vec<ManifestFile>> {
+    /// The manifests of a list.
+    pub(super) async fn manifests_of(&self, list: Option<&str>, version: FormatVersion) -> Result<Vec<ManifestFile>> {
         let Some(list) = list else {
             return Err(Error::new(Kind::Unprocessable, "Ingest cannot append to a snapshot without a manifest list")
                 .with_code("unsupported_table"));
@@ -380,7 +391,7 @@ fn main_at(metadata: &TableMetadata, snapshot_id: i64) -> SnapshotRef {
     }
 }
 
-fn version_of(metadata: &TableMetadata) -> FormatVersion {
+pub(super) fn version_of(metadata: &TableMetadata) -> FormatVersion {
     match metadata.format_version {
         1 => FormatVersion::V1,
         2 => FormatVersion::V2,

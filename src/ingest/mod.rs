@@ -30,6 +30,7 @@ mod parquet_file;
 mod partition;
 mod path;
 mod settings;
+mod thin;
 mod verdict;
 mod write;
 mod writing;

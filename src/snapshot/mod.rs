@@ -11,4 +11,5 @@ pub mod entries;
 pub mod list;
 pub mod manifest;
 pub mod summary;
+pub mod thinning;
 pub mod value;

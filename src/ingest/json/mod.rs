@@ -136,7 +136,7 @@ impl JsonReader {
         self.window = window;
         self.window.drain(..taken);
         if self.window.len() > self.reading.bounds.row_bytes + UNFINISHED_BYTES {
-            return Err(self.row_too_large(self.window.len()));
+            return Err(self.row_too_large(self.before.rows, self.window.len()));
         }
         Ok(())
     }
@@ -238,7 +238,7 @@ impl JsonReader {
     fn check_bounds(&self, row_bytes: usize) -> Result<()> {
         let bounds = &self.reading.bounds;
         if row_bytes > bounds.row_bytes {
-            return Err(self.row_too_large(row_bytes));
+            return Err(self.row_too_large(self.before.rows - 1, row_bytes));
         }
         if self.before.rows > bounds.rows {
             let message = format!("Request has more than {} rows: send less at once", bounds.rows);
@@ -247,8 +247,8 @@ impl JsonReader {
         Ok(())
     }
 
-    fn row_too_large(&self, bytes: usize) -> Error {
-        let (index, most) = (self.before.rows.saturating_sub(1), self.reading.bounds.row_bytes);
+    fn row_too_large(&self, index: usize, bytes: usize) -> Error {
+        let most = self.reading.bounds.row_bytes;
         Error::new(Kind::TooLarge, format!("Row {index} has {bytes} bytes or more: at most {most} are allowed"))
     }
 

@@ -5,6 +5,7 @@ mod formats;
 mod growth;
 mod refusals;
 mod tables;
+mod thinning;
 mod writing;
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
