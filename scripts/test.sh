@@ -20,16 +20,21 @@ export CARGO_TERM_COLOR=never RUST_BACKTRACE=0 PIP_DISABLE_PIP_VERSION_CHECK=1
 
 step() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
 
-step "Rust: format and lints"
-cargo fmt --check
-cargo clippy --quiet --release --locked -- -D warnings
-cargo clippy --quiet --release --locked --all-targets --features failpoints -- -D warnings
-
 # The database's suite runs on a real PostgreSQL too, which the tests start themselves.
 if [ ! -d /usr/lib/postgresql ]; then
     { apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; } > /dev/null
 fi
 export REQUIRE_POSTGRES=1
+
+# Downloads, and tools that are built once, while Rust's compiler leaves a core idle.
+nice -n 10 scripts/e2e_tools.sh "$cache/e2e" "$form" > "$cache/e2e_tools.log" 2>&1 &
+tools=$!
+trap 'kill "$tools" 2> /dev/null || true' EXIT
+
+step "Rust: format and lints"
+cargo fmt --check
+cargo clippy --quiet --release --locked -- -D warnings
+cargo clippy --quiet --release --locked --all-targets --features failpoints -- -D warnings
 
 step "Rust: unit and integration tests"
 cargo test --quiet --release --locked --features failpoints
@@ -41,6 +46,7 @@ step "Iceberg's REST compatibility kit"
 scripts/rck.sh "$binary" "$cache/rck" "$form"
 
 step "Real clients"
+wait "$tools" || { cat "$cache/e2e_tools.log"; exit 1; }
 scripts/e2e.sh "$binary" "$cache/e2e" "$form"
 
 step "done"

@@ -19,6 +19,7 @@ use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::http::{Api, Bodies, Parts, Readiness};
+use crate::ingest::{Log, Recovered};
 use crate::store::Store;
 use crate::warehouses::{Opening, Upkeep, Warehouses};
 use crate::{http, limits, telemetry};
@@ -40,7 +41,8 @@ impl App {
     pub async fn open(config: &Config) -> Result<Self> {
         let mut lock = DataDirLock::take(&config.data_dir)?;
         let clock = Clock::system();
-        let warehouses = open_warehouses(config, &clock, Upkeep::Runs).await?;
+        let (warehouses, left) = open_warehouses(config, &clock, Upkeep::Runs).await?;
+        warehouses.recover(left)?;
         let listener = bind(config.listen)?;
         let address = listener.local_addr().map_err(|error| Error::internal("No local address").because(error))?;
         lock.write_address(address)?;
@@ -91,10 +93,12 @@ impl App {
         let router = http::router(api.clone(), &cors_origins)?;
         let paths = http::Paths::of(&api);
         let upkeep = tokio::spawn(keep_metrics(api.metrics.clone()));
-        let readiness = api.readiness.clone();
+        let stopping = api.clone();
         let stop = async move {
             stop.await;
-            readiness.stop();
+            stopping.readiness.stop();
+            // Who waits for rows should not wait for others' now.
+            stopping.warehouses.hurry();
         };
         let served = http::serve(listener, (router, paths), stop, grace).await;
         // What clients left behind is finished too.
@@ -149,18 +153,24 @@ pub async fn open_store(config: &Config, clock: &Clock) -> Result<Store> {
 }
 
 /// Opens the database and every warehouse; the caller holds the data directory's lock.
-pub async fn open_warehouses(config: &Config, clock: &Clock, upkeep: Upkeep) -> Result<Warehouses> {
+///
+/// What comes with them are rows that an earlier process acknowledged, to be taken up by who serves.
+pub async fn open_warehouses(config: &Config, clock: &Clock, upkeep: Upkeep) -> Result<(Warehouses, Vec<Recovered>)> {
     let store = open_store(config, clock).await?;
+    let (marks, folder) = (store.log_marks().await?, config.data_dir.join("wal"));
+    let opened = tokio::task::spawn_blocking(move || Log::open(&folder, &marks)).await;
+    let (log, left) = opened.map_err(|error| Error::internal("The log cannot be opened").because(error))??;
     let keys = Keys::open(&store, config.keys).await?;
     let opening = Opening {
         store,
         clock: clock.clone(),
         keys,
         ingest: config.ingest.clone(),
+        log,
         around: config.around.clone(),
         seal_key: config.seal_key.clone(),
     };
-    Warehouses::open(opening, &config.warehouses, upkeep).await
+    Ok((Warehouses::open(opening, &config.warehouses, upkeep).await?, left))
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener> {

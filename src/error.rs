@@ -34,6 +34,8 @@ pub enum What {
     PlanTask,
     /// A token of those who may call.
     Token,
+    /// A request that was made before, or who made it.
+    Request,
     /// A route of the HTTP interface.
     Route,
 }

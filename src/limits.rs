@@ -44,6 +44,15 @@ pub const KEYS_MAX: i64 = 2_000_000;
 /// Expired idempotency keys that go in one transaction.
 pub const KEYS_DROPPED_AT_ONCE: i64 = 1_000;
 
+/// Idempotency keys that one statement looks for or adds; databases bound the parameters of one.
+pub const KEYS_PER_STATEMENT: usize = 500;
+
+/// Characters of a producer's name, of its offset token and of an idempotency key of ingest.
+pub const PRODUCER_TEXT_CHARS: usize = 1_000;
+
+/// Producers of one table that are known; those that were silent for longest are forgotten for new ones.
+pub const PRODUCERS_PER_TABLE_MAX: i64 = 10_000;
+
 /// Milliseconds between two looks for expired idempotency keys.
 pub const KEYS_INTERVAL_MS: u64 = 30_000;
 
@@ -187,6 +196,12 @@ pub const INGEST_COLUMNS_MAX: usize = 1_000;
 /// Bytes of a data file that goes up in the same round as the commit; larger ones go up before.
 pub const PUT_WITH_COMMIT_BYTES_MAX: usize = 8 << 20;
 
+/// Bytes of a commit's data files that are held to go up in its round; more go up before.
+pub const FILES_HELD_BYTES: usize = 32 << 20;
+
+/// Bytes of data files that go up while others are made, but for the last of them.
+pub const FILES_GOING_UP_BYTES: usize = 64 << 20;
+
 /// Bytes, about, of manifest lists that ingest keeps in memory.
 pub const MANIFEST_LISTS_BYTES: u64 = 64 << 20;
 
@@ -198,6 +213,27 @@ pub const SPLITS_MAX: usize = 3;
 
 /// Of the memory for rows under way, how much one table may take while others of its requests are under way too.
 pub const TABLE_SHARE_PERCENT: usize = 50;
+
+/// Of the memory for rows under way, how much may be taken before rows are no longer kept waiting for others.
+pub const MEMORY_TIGHT_PERCENT: usize = 70;
+
+/// Tables of which the last error of a commit is remembered.
+pub const TABLE_ERRORS_KEPT: usize = 10_000;
+
+/// Milliseconds until acknowledged rows that could not be committed are tried again; each time twice as many.
+pub const COMMIT_PAUSE_FIRST_MS: u64 = 100;
+
+/// The longest of these pauses.
+pub const COMMIT_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of a file of the log, but for its last entry.
+pub const LOG_FILE_BYTES: u64 = 64 << 20;
+
+/// Bytes of all files of the log beyond which rows for it are refused.
+pub const LOG_BYTES_MAX: u64 = 4 << 30;
+
+/// Requests that wait for the log at once, and that one sync makes durable.
+pub const LOG_WAITING_MAX: usize = 16_384;
 
 /// Tables of which it is remembered that their properties were complained of.
 pub const COMPLAINTS_KEPT: u64 = 100_000;

@@ -102,6 +102,16 @@ impl TableName {
     }
 }
 
+impl TableName {
+    /// The table as one text, as `/ingest` takes and gives it: levels and name joined by dots, or by `%1F` where a level
+    /// holds a dot.
+    pub fn joined(&self) -> String {
+        let separator = if self.namespace.levels().any(|level| level.contains('.')) { "%1F" } else { "." };
+        let levels: Vec<&str> = self.namespace.levels().collect();
+        format!("{}{separator}{}", levels.join(separator), self.name)
+    }
+}
+
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.namespace, self.name)

@@ -20,7 +20,7 @@ use crate::failpoint;
 use crate::lake::Company;
 use crate::limits;
 use crate::names::TableName;
-use crate::store::swap::{Step, Verdict};
+use crate::store::swap::{Alongside, Refusal, Step, Verdict};
 use crate::store::tables::TableRow;
 
 /// What is to be committed on top of a state, and the objects it needs.
@@ -30,14 +30,25 @@ pub struct Prepared {
     pub change: Change,
     /// Objects to put, by location; those put in an earlier attempt are not put again.
     pub objects: Vec<(String, Bytes)>,
-    /// Objects that nothing reaches any more once it is committed.
-    pub doomed: Vec<String>,
+    /// What is written with it: objects that nothing reaches any more, answers under keys, how far producers are.
+    pub alongside: Alongside,
 }
+
+/// The code of a commit that did not happen because what was to be kept with it is there already.
+pub const KNOWN: &str = "known";
 
 /// Makes a commit out of the table's present state.
 pub type Prepare<'a> = &'a (dyn Fn(Arc<TableRow>, Arc<Loaded>) -> BoxFuture<'a, Result<Prepared>> + Send + Sync);
 
 impl Catalog {
+    /// Writes what would be written with a commit, where there is nothing to commit.
+    pub async fn keep(&self, alongside: Alongside) -> Result<()> {
+        match self.swap_steps(Vec::new(), alongside, self.clock.now_ms()).await? {
+            Verdict::Applied(_) => Ok(()),
+            Verdict::Refused(refusal) => Err(refused(&refusal)),
+        }
+    }
+
     /// Commits what `prepare` makes of the table, trying again when the swap was lost. `put` names objects that are in the
     /// warehouse already for this commit alone; if it certainly did not happen, they and everything put here are queued
     /// for deletion. The caller sees to it that this runs to its end.
@@ -73,11 +84,11 @@ impl Catalog {
             let file = self.new_file(*next, Some(&row), Some(&base))?;
             let used: HashSet<String> = prepared.objects.iter().map(|(location, _)| location.clone()).collect();
             // What earlier attempts put and this one has no use for.
-            let leftover = put.iter().filter(|location| !used.contains(*location)).cloned();
-            let leftover: Vec<String> = leftover.chain(prepared.doomed).collect();
+            let mut alongside = prepared.alongside;
+            alongside.doomed.extend(put.iter().filter(|location| !used.contains(*location)).cloned());
             self.put_round(&file, prepared.objects, put).await?;
             failpoint::at("append.put")?;
-            if self.swap_file(row, &file, &leftover, now_ms).await? {
+            if self.swap_file(row, &file, alongside, now_ms).await? {
                 failpoint::passed("append.swapped");
                 let loaded = self.settled(file);
                 self.put_hints([(name, &loaded)]).await;
@@ -103,12 +114,18 @@ impl Catalog {
     }
 
     /// Whether the swap was won.
-    async fn swap_file(&self, row: Arc<TableRow>, file: &NewFile, leftover: &[String], now_ms: i64) -> Result<bool> {
+    async fn swap_file(
+        &self,
+        row: Arc<TableRow>,
+        file: &NewFile,
+        mut alongside: Alongside,
+        now_ms: i64,
+    ) -> Result<bool> {
         let to = self.pointer_to(&file.metadata, &file.location);
-        let doomed = file.doomed.iter().chain(leftover).cloned().collect();
-        match self.swap_steps(vec![Step::Replace { from: row, to }], doomed, now_ms).await? {
+        alongside.doomed.extend(file.doomed.iter().cloned());
+        match self.swap_steps(vec![Step::Replace { from: row, to }], alongside, now_ms).await? {
             Verdict::Applied(_) => Ok(true),
-            Verdict::Refused(crate::store::swap::Refusal::Moved(_)) => Ok(false),
+            Verdict::Refused(Refusal::Moved(_)) => Ok(false),
             Verdict::Refused(refusal) => Err(refused(&refusal)),
         }
     }

@@ -20,7 +20,7 @@ use crate::failpoint;
 use crate::lake::Company;
 use crate::limits;
 use crate::names::{TableName, Tabular};
-use crate::store::swap::{NewTable, PointedFile, Pointer, Refusal, Step, Swap, Verdict};
+use crate::store::swap::{Alongside, NewTable, PointedFile, Pointer, Refusal, Step, Swap, Verdict};
 use crate::store::tables::TableRow;
 
 /// A change and the table it is for.
@@ -221,15 +221,21 @@ impl Catalog {
         failpoint::at("commit.put")?;
         let steps = planned.iter().filter_map(|one| one.file().map(|file| self.step_of(one, file))).collect();
         let doomed = files.iter().flat_map(|file| file.doomed.clone()).collect();
-        self.swap_steps(steps, doomed, now_ms).await
+        self.swap_steps(steps, Alongside { doomed, ..Alongside::default() }, now_ms).await
     }
 
     /// Swaps these steps together; the key that it is done under, if it is under one, is kept with them.
-    pub(super) async fn swap_steps(&self, steps: Vec<Step>, doomed: Vec<String>, now_ms: i64) -> Result<Verdict> {
-        let (warehouse, key) = (self.warehouse.name().clone(), self.key_of(&steps)?);
-        let verdict = self.store.swap(Swap { warehouse, steps, doomed, now_ms, key }).await?;
+    pub(super) async fn swap_steps(&self, steps: Vec<Step>, mut alongside: Alongside, now_ms: i64) -> Result<Verdict> {
+        let (brought, dooms) = (alongside.keys.len(), !alongside.doomed.is_empty());
+        alongside.keys.extend(self.key_of(&steps)?);
+        let warehouse = self.warehouse.name().clone();
+        let verdict = self.store.swap(Swap { warehouse, steps, now_ms, alongside }).await?;
         if let Verdict::Applied(_) = verdict {
+            self.keys.added(brought);
             self.kept();
+            if dooms {
+                self.garbage.notify_one();
+            }
         }
         Ok(verdict)
     }
@@ -282,9 +288,6 @@ impl Catalog {
 
     /// Keeps a file that the pointer names now.
     pub(super) fn settled(&self, file: NewFile) -> Arc<Loaded> {
-        if !file.doomed.is_empty() {
-            self.garbage.notify_one();
-        }
         if let Some(superseded) = &file.superseded {
             self.cache.forget(superseded);
         }

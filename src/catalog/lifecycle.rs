@@ -11,7 +11,7 @@ use crate::failpoint;
 use crate::lake::Company;
 use crate::limits;
 use crate::names::{TableName, Tabular};
-use crate::store::swap::{NewTable, PointedFile, Refusal, Removal, Step, Verdict};
+use crate::store::swap::{Alongside, NewTable, PointedFile, Refusal, Removal, Step, Verdict};
 use crate::store::tables::TableRow;
 
 /// A table that somebody wants created.
@@ -134,7 +134,7 @@ impl Catalog {
     }
 
     pub(super) async fn swap_one(&self, step: Step) -> Result<Verdict> {
-        self.swap_steps(vec![step], Vec::new(), self.clock.now_ms()).await
+        self.swap_steps(vec![step], Alongside::default(), self.clock.now_ms()).await
     }
 
     /// Registers a metadata file that is already there; the file is read, checked, and left as it is.

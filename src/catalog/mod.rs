@@ -32,7 +32,7 @@ pub mod plan;
 pub mod properties;
 pub mod reports;
 pub mod rollback;
-mod sequencer;
+pub mod sequencer;
 mod tables;
 pub(crate) mod version_hint;
 pub mod views;
@@ -224,6 +224,11 @@ fn refused(refusal: &Refusal) -> Error {
         Refusal::Doomed(location) => Error::invalid(format!(
             "Metadata file {location:?} is queued for deletion, because its table no longer needs it: name another"
         )),
+        Refusal::Known => {
+            let message =
+                "What was to be done was done meanwhile under the same key; nothing was done again: ask again";
+            Error::new(Kind::Unavailable, message).with_code(append::KNOWN)
+        }
         Refusal::LocationTaken(location) => Error::invalid(format!(
             "Location {location:?} is taken: a live table is at it, inside it or around it; choose another"
         )),

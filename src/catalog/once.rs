@@ -8,6 +8,7 @@
 //! The number of keys is bounded. Where it is reached, requests with new keys are refused before anything happens: none is
 //! forgotten before its time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -71,8 +72,13 @@ impl Keys {
         Ok(())
     }
 
+    /// Counts keys that were added.
+    pub(super) fn added(&self, count: usize) {
+        self.count.fetch_add(i64::try_from(count).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
     /// Refuses a new key where there is no room for it.
-    async fn admit(&self, store: &Store) -> Result<()> {
+    pub async fn admit(&self, store: &Store) -> Result<()> {
         let most = self.settings.most;
         if self.count.load(Ordering::Relaxed) >= most {
             self.drop_expired(store).await?;
@@ -97,14 +103,62 @@ pub struct Key {
 
 impl Key {
     /// The key of a request of these parts, for who sends it.
-    pub fn new(scope: String, key: String, request: &[&[u8]]) -> Self {
+    pub fn new(scope: String, key: String, request: &[&[u8]], body: &[u8]) -> Self {
+        let mut request = Fingerprint::of(request);
+        request.update(body);
+        request.key(scope, key)
+    }
+
+    /// A key that was known before.
+    pub fn known(scope: String, key: String, fingerprint: String) -> Self {
+        Self { scope, key, fingerprint }
+    }
+
+    /// Whose it is, and its text: what no two requests share.
+    pub fn name(&self) -> (&str, &str) {
+        (&self.scope, &self.key)
+    }
+
+    /// What tells the request from others.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// The refusal of another request with this key.
+    pub fn reused(&self) -> Error {
+        let message = format!("Idempotency-Key {:?} came with another request before: make a new one", self.key);
+        Error::new(Kind::Unprocessable, message).with_code("key_reused")
+    }
+}
+
+/// What tells a request from others, while it comes in.
+pub struct Fingerprint(Context);
+
+impl Fingerprint {
+    /// Of everything but the body.
+    pub fn of(request: &[&[u8]]) -> Self {
         let mut context = Context::new(&SHA256);
         for part in request {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part);
         }
-        let fingerprint = context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { scope, key, fingerprint }
+        Self(context)
+    }
+
+    /// Takes in more of the body.
+    pub fn update(&mut self, body: &[u8]) {
+        self.0.update(body);
+    }
+
+    /// The key that the whole request came with.
+    pub fn key(self, scope: String, key: String) -> Key {
+        Key { scope, key, fingerprint: hex(self.0.finish().as_ref()) }
+    }
+}
+
+impl std::fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Fingerprint")
     }
 }
 
@@ -118,11 +172,15 @@ pub(super) struct UnderWay {
 
 impl UnderWay {
     fn row(&self, answer: &Answer) -> Result<KeyRow> {
-        let Key { scope, key, fingerprint } = self.key.clone();
-        let answer = serde_json::to_string(answer);
-        let answer = answer.map_err(|error| Error::internal("An answer cannot be written").because(error))?;
-        Ok(KeyRow { scope, key, fingerprint, answer, expires_ms: self.expires_ms })
+        row_of(&self.key, answer, self.expires_ms)
     }
+}
+
+fn row_of(key: &Key, answer: &Answer, expires_ms: i64) -> Result<KeyRow> {
+    let Key { scope, key, fingerprint } = key.clone();
+    let answer = serde_json::to_string(answer);
+    let answer = answer.map_err(|error| Error::internal("An answer cannot be written").because(error))?;
+    Ok(KeyRow { scope, key, fingerprint, answer, expires_ms })
 }
 
 /// What an answer is made of again.
@@ -181,15 +239,9 @@ impl Catalog {
         let catalog = self.clone();
         self.detached(async move {
             let _turn = catalog.keys.turns.enter(vec![format!("{} {}", key.scope, key.key).into()]).await;
-            match catalog.store.find_key(&key.scope, &key.key).await? {
-                Some((fingerprint, _)) if fingerprint != key.fingerprint => Err(Error::new(
-                    Kind::Unprocessable,
-                    format!("Idempotency-Key {:?} came with another request before: make a new one", key.key),
-                )),
-                Some((_, answer)) => match parse(&answer)? {
-                    Answer::Done(text) => again(catalog, text).await,
-                    Answer::Refused { kind, message } => Err(Error::new(kind, message)),
-                },
+            match catalog.store.find_keys(&[key.name()]).await?.pop() {
+                Some(kept) if kept.fingerprint != key.fingerprint => Err(key.reused()),
+                Some(kept) => again(catalog, text_of(&kept)?).await,
                 None => catalog.first(key, work, text).await,
             }
         })
@@ -203,8 +255,7 @@ impl Catalog {
         text: impl FnOnce(&T) -> Result<String>,
     ) -> Result<T> {
         self.keys.admit(&self.store).await?;
-        let lifetime = i64::try_from(self.keys.settings.lifetime.as_millis()).unwrap_or(i64::MAX);
-        let expires_ms = self.clock.now_ms().saturating_add(lifetime);
+        let expires_ms = self.key_expires_ms();
         let under_way = Arc::new(UnderWay { key, expires_ms, kept: AtomicBool::new(false) });
         let outcome = work(Self { key: Some(Arc::clone(&under_way)), ..self.clone() }).await;
         let answer = match &outcome {
@@ -221,6 +272,35 @@ impl Catalog {
             }
         }
         outcome
+    }
+
+    /// Until when an answer is kept from now on.
+    fn key_expires_ms(&self) -> i64 {
+        let lifetime = i64::try_from(self.keys.settings.lifetime.as_millis()).unwrap_or(i64::MAX);
+        self.clock.now_ms().saturating_add(lifetime)
+    }
+
+    /// What was answered under each of these keys, if anything was; an error where it was to another request.
+    pub async fn answers(&self, keys: &[&Key]) -> Result<Vec<Option<Result<String>>>> {
+        let names: Vec<(&str, &str)> = keys.iter().map(|key| key.name()).collect();
+        let kept = self.store.find_keys(&names).await?;
+        let kept: HashMap<(&str, &str), &KeyRow> =
+            kept.iter().map(|row| ((row.scope.as_str(), row.key.as_str()), row)).collect();
+        let answer = |key: &&Key| {
+            let row = kept.get(&key.name())?;
+            Some(if row.fingerprint == key.fingerprint { text_of(row) } else { Err(key.reused()) })
+        };
+        Ok(keys.iter().map(answer).collect())
+    }
+
+    /// What was answered under a key, whatever the request was.
+    pub async fn answer_under(&self, scope: &str, key: &str) -> Result<Option<String>> {
+        self.store.find_keys(&[(scope, key)]).await?.first().map(text_of).transpose()
+    }
+
+    /// What is to be kept under a key in the transaction of its request's effect.
+    pub fn key_row(&self, key: &Key, text: String) -> Result<KeyRow> {
+        row_of(key, &Answer::Done(text), self.key_expires_ms())
     }
 
     /// The key's row for a swap of these steps; `None` without a key.
@@ -256,7 +336,7 @@ impl Catalog {
 
     fn key_kept(&self, under_way: &UnderWay) {
         if !under_way.kept.swap(true, Ordering::AcqRel) {
-            self.keys.count.fetch_add(1, Ordering::Relaxed);
+            self.keys.added(1);
         }
     }
 }
@@ -272,6 +352,18 @@ pub(super) fn gone_since(name: &TableName) -> Error {
     Error::new(Kind::CommitUnknown, message)
 }
 
-fn parse(answer: &str) -> Result<Answer> {
-    serde_json::from_str(answer).map_err(|error| Error::internal("A kept answer is damaged").because(error))
+/// What an answer is made of again, or the refusal that was one.
+fn text_of(row: &KeyRow) -> Result<String> {
+    let answer: Answer = serde_json::from_str(&row.answer)
+        .map_err(|error| Error::internal("A kept answer is damaged").because(error))?;
+    match answer {
+        Answer::Done(text) => Ok(text),
+        Answer::Refused { kind, message } => Err(Error::new(kind, message)),
+    }
+}
+
+/// Bytes as hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).collect()
 }

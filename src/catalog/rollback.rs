@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::lake::Company;
 use crate::limits;
 use crate::names::TableName;
-use crate::store::swap::{Step, Verdict};
+use crate::store::swap::{Alongside, Step, Verdict};
 use crate::store::tables::TableRow;
 
 /// What a table was and is.
@@ -146,7 +146,7 @@ impl Catalog {
             self.write_metadata(&file.location, file.answer.text(), Company::Alone).await?;
             let to = self.pointer_to(&file.metadata, &file.location);
             // What falls off the log stays: it may be what somebody wants to go back to next.
-            self.swap_steps(vec![Step::Replace { from: Arc::clone(&row), to }], Vec::new(), now_ms).await
+            self.swap_steps(vec![Step::Replace { from: Arc::clone(&row), to }], Alongside::default(), now_ms).await
         };
         match self.cleaned_up(verdict.await, || vec![file.location.to_string()]).await? {
             Verdict::Applied(_) => {

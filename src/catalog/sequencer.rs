@@ -13,20 +13,20 @@ type Turns = Arc<Mutex<HashMap<Arc<str>, Arc<Turn<()>>>>>;
 
 /// The turns of all tables. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sequencer {
+pub struct Sequencer {
     turns: Turns,
 }
 
 /// The right to change the tables it was taken for, until dropped.
 #[derive(Debug)]
-pub(super) struct InTurn {
+pub struct InTurn {
     turns: Turns,
     held: Vec<(Arc<str>, Option<OwnedMutexGuard<()>>)>,
 }
 
 impl Sequencer {
     /// Waits for the turn of every table named by its row's id.
-    pub(super) async fn enter(&self, mut ids: Vec<Arc<str>>) -> InTurn {
+    pub async fn enter(&self, mut ids: Vec<Arc<str>>) -> InTurn {
         ids.sort_unstable();
         ids.dedup();
         let mut turn = InTurn { turns: Arc::clone(&self.turns), held: Vec::with_capacity(ids.len()) };

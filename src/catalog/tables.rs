@@ -24,6 +24,11 @@ impl Catalog {
         self.find_of(Tabular::Table, name).await
     }
 
+    /// The name that a table has now, if it is still there.
+    pub async fn name_of(&self, uuid: &str) -> Result<Option<TableName>> {
+        self.store.name_of(self.warehouse.name(), uuid).await
+    }
+
     /// The row of what has this name, if it is of this kind; an error if not.
     pub async fn find_of(&self, kind: Tabular, name: &TableName) -> Result<Arc<TableRow>> {
         let found = self.row(name).await?;

@@ -37,7 +37,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<ExitCode> {
     let _lock = DataDirLock::take(&config.data_dir)?;
     let mut checks = vec![Check::of("configuration", Ok(format!("valid; data in {}", config.data_dir.display())))];
     match app::open_warehouses(&config, &Clock::system(), Upkeep::Rests).await {
-        Ok(warehouses) => {
+        Ok((warehouses, _)) => {
             checks.extend(warehouses.set().report().await.checks);
             warehouses.store().close().await;
         }

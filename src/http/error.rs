@@ -61,7 +61,7 @@ fn status(kind: Kind) -> (StatusCode, &'static str) {
         Kind::NotFound(What::File) => (S::NOT_FOUND, "NotFoundException"),
         Kind::NotFound(What::Plan) => (S::NOT_FOUND, "NoSuchPlanIdException"),
         Kind::NotFound(What::PlanTask) => (S::NOT_FOUND, "NoSuchPlanTaskException"),
-        Kind::NotFound(What::Token) => (S::NOT_FOUND, "NotFoundException"),
+        Kind::NotFound(What::Token | What::Request) => (S::NOT_FOUND, "NotFoundException"),
         Kind::NotFound(What::Route) => (S::NOT_FOUND, "NoSuchEndpointException"),
         Kind::AlreadyExists(_) => (S::CONFLICT, "AlreadyExistsException"),
         Kind::NotEmpty => (S::CONFLICT, "NamespaceNotEmptyException"),

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,11 +16,15 @@ use utoipa::ToSchema;
 use super::Api;
 use super::error::Failure;
 use super::extract::{DottedPath, Query, discard, pieces};
+use crate::auth::Token;
+use crate::catalog::once::Fingerprint;
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::{
-    Append, AppendOptions, Committed, Encoding, Evolution, Format, Outcome, Reserved, RowError, Unknown, Verdicts,
+    Ack, Append, AppendOptions, Encoding, Evolution, Format, KeySent, Outcome, Position, Receipt, Reserved, RowError,
+    Unknown, Verdicts, check_key,
 };
+use crate::limits;
 use crate::names::TableName;
 use crate::warehouses::Served;
 
@@ -84,7 +89,7 @@ pub(super) struct Problem {
     params(
         ("namespace" = String, Path, description = "Levels joined by dots, or by %1F where a level holds a dot"),
         ("table" = String, Path, description = "The table's name"),
-        ("ack" = Option<String>, Query, description = "commit: the answer comes when the rows are committed"),
+        ("ack" = Option<String>, Query, description = "When the answer comes: commit, the rows are in a snapshot; wal, they are in the server's log, on the disk, and will be committed once; none, they are understood, and a crash may lose them"),
         ("partition_by" = Option<String>, Query, description = "How a new table is partitioned: day(time),bucket(16,id)"),
         ("sort_by" = Option<String>, Query, description = "How a new table is sorted: time desc nulls last,id"),
         ("schema" = Option<String>, Query, description = "add-columns: the table may grow; strict: it may not"),
@@ -92,6 +97,11 @@ pub(super) struct Problem {
         ("time_precision" = Option<String>, Query, description = "truncate: fractions finer than the column are cut off"),
         ("timeout" = Option<String>, Query, description = "How long to wait: 60s, 500ms"),
         ("warehouse" = Option<String>, Query, description = "A warehouse's name or root URL; the default if absent"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 200 printable ASCII characters: the same request again is answered the same, and written once"),
+        ("X-Producer-Id" = Option<String>, Header, description = "Who sends: its requests are taken once and in order"),
+        ("X-Producer-Epoch" = Option<i64>, Header, description = "Which of the producer's lives this is; an older one is shut out"),
+        ("X-Producer-Seq" = Option<i64>, Header, description = "The request's number in that life"),
+        ("X-Offset-Token" = Option<String>, Header, description = "Where the producer is in its source, for it to ask for"),
     ),
     request_body(
         content(
@@ -104,13 +114,14 @@ pub(super) struct Problem {
     ),
     responses(
         (status = 200, description = "Committed", body = IngestResponse),
+        (status = 202, description = "Accepted (ack=wal, ack=none)", body = IngestResponse),
         (status = 400, description = "Malformed request", body = Problem),
         (status = 403, description = "A location outside the warehouse", body = Problem),
         (status = 404, description = "No such table, and tables are not created", body = Problem),
-        (status = 409, description = "The table is laid out otherwise, or changed meanwhile", body = Problem),
+        (status = 409, description = "The table is laid out otherwise, or changed meanwhile; a producer left a request out, or was replaced", body = Problem),
         (status = 413, description = "Too many bytes or rows", body = Problem),
         (status = 415, description = "A format or encoding that is not spoken here", body = Problem),
-        (status = 422, description = "Rows do not fit; nothing was written", body = Problem),
+        (status = 422, description = "Rows do not fit, or the key came with another request; nothing was written", body = Problem),
         (status = 429, description = "The table's share of the memory is used up; slow down", body = Problem),
         (status = 500, description = "The outcome is not known", body = Problem),
         (status = 503, description = "Certainly not written; try again", body = Problem),
@@ -123,21 +134,22 @@ pub(super) async fn append(
     query: Query,
     request: Request,
 ) -> Result<Response, Failure> {
-    let prepared = prepare(&api, candidates, &query, request.headers()).await;
-    let Prepared { served, table, options, format, encoding, admitted } = match prepared {
+    let (parts, body) = request.into_parts();
+    let prepared = prepare(&api, candidates, &query, &parts).await;
+    let Prepared { served, append, admitted } = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
-            let waits = request.headers().contains_key(EXPECT);
+            let waits = parts.headers.contains_key(EXPECT);
             if !waits {
-                discard(request.into_body()).await;
+                discard(body).await;
             }
             return Err(error.into());
         }
     };
     let most = served.ingest.settings().body;
-    let mut body = pieces(request.into_body(), most);
-    match served.ingest.append(Append { table, format, encoding, options }, admitted, &mut body).await {
-        Ok(Outcome::Committed(committed)) => Ok(receipt(&committed).into_response()),
+    let mut body = pieces(body, most);
+    match served.ingest.append(append, admitted, &mut body).await {
+        Ok(Outcome::Taken(receipt)) => Ok(answer(receipt)),
         Ok(Outcome::Refused { rows, verdicts }) => Ok(refusal(rows, verdicts)),
         Err(error) => {
             discard(body.into_inner()).await;
@@ -149,19 +161,19 @@ pub(super) async fn append(
 /// A request whose body may be read.
 struct Prepared {
     served: Arc<Served>,
-    table: TableName,
-    options: AppendOptions,
-    format: Format,
-    encoding: Encoding,
+    append: Append,
     admitted: Reserved,
 }
 
 /// Everything that can be said of a request before its body is read.
-async fn prepare(api: &Api, candidates: Vec<TableName>, query: &Query, headers: &HeaderMap) -> Result<Prepared> {
+async fn prepare(api: &Api, candidates: Vec<TableName>, query: &Query, request: &Parts) -> Result<Prepared> {
+    let headers = &request.headers;
     let options = options(query)?;
     let served = api.warehouses.select(query.get("warehouse").unwrap_or_default())?.served;
     let format = Format::parse(header(headers, &CONTENT_TYPE))?;
     let encoding = Encoding::parse(header(headers, &CONTENT_ENCODING))?;
+    let key = key(&served, request)?;
+    let producer = producer(headers)?;
     let table = served.catalog.meant(candidates).await?;
     let most = served.ingest.settings().body;
     let declared = header(headers, &CONTENT_LENGTH).and_then(|text| text.parse::<usize>().ok());
@@ -169,15 +181,79 @@ async fn prepare(api: &Api, candidates: Vec<TableName>, query: &Query, headers: 
         return Err(Error::new(Kind::TooLarge, format!("Request body has more than {most} bytes: send less at once")));
     }
     let admitted = served.ingest.admit(&table, declared.unwrap_or(1))?;
-    Ok(Prepared { served, table, options, format, encoding, admitted })
+    Ok(Prepared { append: Append { table, format, encoding, options, key, producer }, served, admitted })
 }
+
+/// Whose keys a request's are.
+pub(super) fn scope_of(request: &Parts) -> String {
+    let token = request.extensions.get::<Token>().map_or("", |token| token.id.as_str());
+    format!("ingest {token}")
+}
+
+fn key(served: &Served, request: &Parts) -> Result<Option<KeySent>> {
+    let Some(text) = printable(&request.headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
+    check_key(&text)?;
+    let of_header = |name: &HeaderName| header(&request.headers, name).unwrap_or_default().as_bytes();
+    let parts = [
+        served.catalog.warehouse().name().as_str().as_bytes(),
+        request.uri.path().as_bytes(),
+        request.uri.query().unwrap_or_default().as_bytes(),
+        of_header(&CONTENT_TYPE),
+        of_header(&CONTENT_ENCODING),
+    ];
+    Ok(Some(KeySent { scope: scope_of(request), text, request: Fingerprint::of(&parts) }))
+}
+
+/// The request's place in what its producer sends, if it says who that is.
+fn producer(headers: &HeaderMap) -> Result<Option<Position>> {
+    let id = printable(headers, &PRODUCER_ID)?;
+    let epoch = number(headers, &PRODUCER_EPOCH)?;
+    let sequence = number(headers, &PRODUCER_SEQ)?;
+    let offset_token = printable(headers, &OFFSET_TOKEN)?;
+    let Some(producer) = id else {
+        if epoch.is_none() && sequence.is_none() && offset_token.is_none() {
+            return Ok(None);
+        }
+        return Err(Error::malformed("X-Producer-Epoch, X-Producer-Seq and X-Offset-Token need an X-Producer-Id"));
+    };
+    if sequence.is_none() && offset_token.is_none() {
+        return Err(Error::malformed("X-Producer-Id needs an X-Producer-Seq or an X-Offset-Token"));
+    }
+    Ok(Some(Position { producer, epoch: epoch.unwrap_or(0), sequence, offset_token }))
+}
+
+/// A header of 1 to so many printable ASCII characters.
+fn printable(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let (most, text) = (limits::PRODUCER_TEXT_CHARS, value.to_str().unwrap_or_default());
+    if text.is_empty() || text.len() > most || text.contains('\t') {
+        let sent = String::from_utf8_lossy(value.as_bytes());
+        return Err(Error::malformed(format!("{name} {sent:?} is not 1 to {most} printable ASCII characters")));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<i64>> {
+    let Some(text) = printable(headers, name)? else { return Ok(None) };
+    match text.parse::<i64>() {
+        Ok(number) if number >= 0 => Ok(Some(number)),
+        _ => Err(Error::malformed(format!("{name} {text:?} is not a whole number from 0 on"))),
+    }
+}
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const PRODUCER_ID: HeaderName = HeaderName::from_static("x-producer-id");
+const PRODUCER_EPOCH: HeaderName = HeaderName::from_static("x-producer-epoch");
+const PRODUCER_SEQ: HeaderName = HeaderName::from_static("x-producer-seq");
+const OFFSET_TOKEN: HeaderName = HeaderName::from_static("x-offset-token");
 
 /// Parameters that mean something; any other is named.
 fn options(query: &Query) -> Result<AppendOptions> {
     let mut options = AppendOptions::default();
     for (name, value) in query.all() {
         match (name.as_str(), value.as_str()) {
-            ("warehouse", _) | ("ack", "commit") => {}
+            ("warehouse", _) => {}
+            ("ack", word) => options.ack = Ack::parse(word).ok_or_else(|| not_known(name, word))?,
             ("partition_by", text) => options.partition_by = Some(text.to_owned()),
             ("sort_by", text) => options.sort_by = Some(text.to_owned()),
             ("time_precision", "truncate") => options.truncate_time = true,
@@ -186,7 +262,7 @@ fn options(query: &Query) -> Result<AppendOptions> {
             ("unknown_fields", word) => {
                 options.unknown_fields = Some(Unknown::parse(word).ok_or_else(|| not_known(name, word))?);
             }
-            ("ack" | "time_precision", other) => return Err(not_known(name, other)),
+            ("time_precision", other) => return Err(not_known(name, other)),
             _ => {
                 return Err(
                     Error::malformed(format!("Parameter {name:?} is not known here")).with_code("unknown_parameter")
@@ -197,11 +273,11 @@ fn options(query: &Query) -> Result<AppendOptions> {
     Ok(options)
 }
 
-fn not_known(name: &str, value: &str) -> Error {
+pub(super) fn not_known(name: &str, value: &str) -> Error {
     Error::malformed(format!("{name}={value} is not known here")).with_code("unknown_parameter")
 }
 
-fn duration(text: &str) -> Result<Duration> {
+pub(super) fn duration(text: &str) -> Result<Duration> {
     clock::duration_of(text).ok_or_else(|| {
         Error::malformed(format!("timeout={text} is not a time, such as 60s or 500ms")).with_code("unknown_parameter")
     })
@@ -211,23 +287,23 @@ fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-fn receipt(committed: &Committed) -> Json<IngestResponse> {
-    let separator = if committed.table.namespace.levels().any(|level| level.contains('.')) { "%1F" } else { "." };
-    let levels: Vec<&str> = committed.table.namespace.levels().collect();
-    let table = format!("{}{separator}{}", levels.join(separator), committed.table.name);
-    Json(IngestResponse {
-        rows: RowCounts { received: committed.rows, written: committed.rows, rejected: 0, duplicate: 0 },
-        tables: vec![TableReceipt {
-            table,
-            snapshot_id: Some(committed.snapshot_id),
-            sequence_number: Some(committed.sequence_number),
-            files: committed.files,
-        }],
-        ack: "commit",
-        duplicate: false,
-        errors: Vec::new(),
-        errors_truncated: false,
-    })
+fn answer(receipt: Receipt) -> Response {
+    let status = if receipt.ack == Ack::Commit { StatusCode::OK } else { StatusCode::ACCEPTED };
+    (status, Json(IngestResponse::of(receipt))).into_response()
+}
+
+impl IngestResponse {
+    pub(super) fn of(receipt: Receipt) -> Self {
+        let Receipt { table, ack, received, duplicate, snapshot_id, sequence_number, files, again } = receipt;
+        Self {
+            rows: RowCounts { received, written: received - duplicate, rejected: 0, duplicate },
+            tables: vec![TableReceipt { table, snapshot_id, sequence_number, files }],
+            ack: ack.as_str(),
+            duplicate: again,
+            errors: Vec::new(),
+            errors_truncated: false,
+        }
+    }
 }
 
 fn refusal(rows: usize, verdicts: Verdicts) -> Response {

@@ -72,7 +72,7 @@ fn key_of(api: &Api, parts: &Parts, key: String, body: &[u8]) -> Key {
     let query = parts.uri.query().unwrap_or_default().as_bytes();
     let selected = selected(api, parts);
     let warehouse = selected.served.catalog.warehouse().name().as_str().as_bytes();
-    Key::new(format!("v1 {token}"), key, &[method, warehouse, path, query, body])
+    Key::new(format!("v1 {token}"), key, &[method, warehouse, path, query], body)
 }
 
 /// Does once what is answered without saying anything.

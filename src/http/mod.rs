@@ -12,6 +12,7 @@ mod extract;
 mod health;
 mod iceberg;
 mod ingest;
+mod ingest_state;
 mod keyed;
 mod log;
 mod manage;
@@ -170,6 +171,9 @@ pub(crate) fn routes_and_document() -> (Router<Api>, Document) {
         .routes(routes!(functions::load_function))
         // Rows.
         .routes(routes!(ingest::append))
+        .routes(routes!(ingest_state::look_up))
+        .routes(routes!(ingest_state::table_status))
+        .routes(routes!(ingest_state::flush_table))
         // Operations.
         .routes(routes!(manage::check))
         .routes(routes!(manage::put_function, manage::drop_function))

@@ -22,6 +22,9 @@ use crate::catalog::metadata::types::{Primitive, Type};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 
+/// Values that there is room for at first: many a request has one row.
+const FIRST: usize = 16;
+
 /// The key under which the Parquet writer looks for a field's id.
 const FIELD_ID: &str = "PARQUET:field_id";
 
@@ -100,7 +103,7 @@ struct NullBufferBuilder0(NullBufferBuilder);
 
 impl Default for NullBufferBuilder0 {
     fn default() -> Self {
-        Self(NullBufferBuilder::new(1_024))
+        Self(NullBufferBuilder::new(FIRST))
     }
 }
 
@@ -362,32 +365,36 @@ impl Values {
     fn primitive(name: &str, primitive: &Primitive) -> Result<Self> {
         use Primitive as P;
         Ok(match primitive {
-            P::Boolean => Self::Boolean(BooleanBuilder::new()),
-            P::Int => Self::Int(Int32Builder::new()),
-            P::Long => Self::Long(Int64Builder::new()),
-            P::Float => Self::Float(Float32Builder::new()),
-            P::Double => Self::Double(Float64Builder::new()),
+            P::Boolean => Self::Boolean(BooleanBuilder::with_capacity(FIRST)),
+            P::Int => Self::Int(Int32Builder::with_capacity(FIRST)),
+            P::Long => Self::Long(Int64Builder::with_capacity(FIRST)),
+            P::Float => Self::Float(Float32Builder::with_capacity(FIRST)),
+            P::Double => Self::Double(Float64Builder::with_capacity(FIRST)),
             P::Decimal { precision, scale } => {
                 let kind = DataType::Decimal128(*precision, i8::try_from(*scale).unwrap_or(0));
-                Self::Decimal(Decimal128Builder::new().with_data_type(kind), *precision, *scale)
+                Self::Decimal(Decimal128Builder::with_capacity(FIRST).with_data_type(kind), *precision, *scale)
             }
-            P::Date => Self::Date(Date32Builder::new()),
-            P::Time => Self::Time(Time64MicrosecondBuilder::new()),
-            P::Timestamp => Self::Timestamp(TimestampMicrosecondBuilder::new(), false),
-            P::Timestamptz => Self::Timestamp(TimestampMicrosecondBuilder::new().with_timezone(UTC), true),
-            P::TimestampNs => Self::TimestampNs(TimestampNanosecondBuilder::new(), false),
-            P::TimestamptzNs => Self::TimestampNs(TimestampNanosecondBuilder::new().with_timezone(UTC), true),
-            P::String => Self::String(StringBuilder::new()),
-            P::Uuid => Self::Uuid(FixedSizeBinaryBuilder::new(16)),
+            P::Date => Self::Date(Date32Builder::with_capacity(FIRST)),
+            P::Time => Self::Time(Time64MicrosecondBuilder::with_capacity(FIRST)),
+            P::Timestamp => Self::Timestamp(TimestampMicrosecondBuilder::with_capacity(FIRST), false),
+            P::Timestamptz => {
+                Self::Timestamp(TimestampMicrosecondBuilder::with_capacity(FIRST).with_timezone(UTC), true)
+            }
+            P::TimestampNs => Self::TimestampNs(TimestampNanosecondBuilder::with_capacity(FIRST), false),
+            P::TimestamptzNs => {
+                Self::TimestampNs(TimestampNanosecondBuilder::with_capacity(FIRST).with_timezone(UTC), true)
+            }
+            P::String => Self::String(StringBuilder::with_capacity(FIRST, FIRST)),
+            P::Uuid => Self::Uuid(FixedSizeBinaryBuilder::with_capacity(FIRST, 16)),
             P::Fixed(length) if *length > limits::FIXED_BYTES_MAX => {
                 return Err(cannot_write(name, &Type::Primitive(primitive.clone())));
             }
             P::Fixed(length) => {
                 let size =
                     i32::try_from(*length).map_err(|_| cannot_write(name, &Type::Primitive(primitive.clone())))?;
-                Self::Fixed(FixedSizeBinaryBuilder::new(size), usize::try_from(size).unwrap_or(0))
+                Self::Fixed(FixedSizeBinaryBuilder::with_capacity(FIRST, size), usize::try_from(size).unwrap_or(0))
             }
-            P::Binary => Self::Binary(BinaryBuilder::new()),
+            P::Binary => Self::Binary(BinaryBuilder::with_capacity(FIRST, FIRST)),
             P::Unknown | P::Variant | P::Geometry(_) | P::Geography(_) | P::Other(_) => {
                 return Err(cannot_write(name, &Type::Primitive(primitive.clone())));
             }

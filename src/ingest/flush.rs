@@ -6,32 +6,32 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
 use bytes::Bytes;
 use futures::FutureExt;
-use iceberg::spec::{DataFile, FormatVersion, ManifestFile, Schema as IcebergSchema, Struct};
+use iceberg::spec::{DataFile, FormatVersion, ManifestFile};
 use moka::sync::Cache;
 use serde_json::json;
 
 use super::evolve::still_fits;
-use super::partition;
-use super::path;
-use super::write::{DataObject, FileLayout, encode};
-use super::writing::Writing;
+use super::files::{Files, data_files, iceberg_schema};
+use super::receipt::Receipt;
 use crate::catalog::append::Prepared;
 use crate::catalog::change::{Change, Requirement, Update};
 use crate::catalog::metadata::TableMetadata;
 use crate::catalog::metadata::snapshot::{MAIN, SnapshotRef, new_snapshot};
+use crate::catalog::once::Key;
 use crate::catalog::{Catalog, Loaded, place, properties};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
-use crate::lake::Company;
 use crate::limits;
 use crate::names::{TableName, Tabular};
 use crate::snapshot::append::{MergePolicy, plan_merge};
 use crate::snapshot::manifest::{self, Layout, ListOf};
 use crate::snapshot::summary;
+use crate::store::log_marks::Mark;
+use crate::store::producers::Advance;
+use crate::store::swap::Alongside;
 
 /// Manifest lists known in memory, by location: they never change.
 pub(super) type Lists = Cache<String, Arc<Vec<ManifestFile>>>;
@@ -46,6 +46,34 @@ pub(super) fn lists() -> Lists {
     Cache::builder().max_capacity(limits::MANIFEST_LISTS_BYTES).weigher(weight).build()
 }
 
+/// What is written in the transaction of a flush.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Companions {
+    /// What is answered under keys, but for the snapshot.
+    pub(super) keys: Vec<(Key, Receipt)>,
+    /// How far producers are.
+    pub(super) producers: Vec<Advance>,
+    /// Up to where the log's entries are committed.
+    pub(super) mark: Option<Mark>,
+}
+
+impl Companions {
+    /// The same as the database takes it; `flushed` is the snapshot, if there is one.
+    pub(super) fn alongside(&self, catalog: &Catalog, flushed: Option<&Flushed>) -> Result<Alongside> {
+        let row = |(key, receipt): &(Key, Receipt)| {
+            let receipt = flushed.map_or_else(|| receipt.clone(), |flushed| receipt.clone().within(flushed));
+            let text = serde_json::to_string(&receipt);
+            catalog.key_row(key, text.map_err(|error| Error::internal("An answer cannot be written").because(error))?)
+        };
+        Ok(Alongside {
+            doomed: Vec::new(),
+            keys: self.keys.iter().map(row).collect::<Result<_>>()?,
+            producers: self.producers.clone(),
+            mark: self.mark.clone(),
+        })
+    }
+}
+
 /// What a flush made.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flushed {
@@ -56,24 +84,33 @@ pub(super) struct Flushed {
     pub(super) bytes: u64,
 }
 
+impl Flushed {
+    /// The snapshot that is there, to which nothing was added.
+    pub(super) fn current(metadata: &TableMetadata) -> Option<Self> {
+        let current = metadata.current_snapshot()?;
+        Some(Self { snapshot_id: current.id, sequence_number: current.sequence_number, files: 0, bytes: 0 })
+    }
+}
+
 /// The table that rows were decoded for.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
+    pub(super) warehouse: Arc<str>,
     pub(super) name: TableName,
     pub(super) uuid: String,
     pub(super) schema_id: i32,
 }
 
-/// Commits rows that were all decoded against one schema of the table.
+/// Commits rows that were all decoded against one schema of the table, and what is written with them.
 pub(super) async fn flush(
     catalog: &Catalog,
     lists: &Lists,
     target: &Target,
-    rows: Vec<RecordBatch>,
+    (rows, companions): (Vec<RecordBatch>, Companions),
 ) -> Result<Flushed> {
     let rows = Arc::new(rows);
     for _ in 0..limits::SPLITS_MAX {
-        match split_and_commit(catalog, lists, target, Arc::clone(&rows)).await {
+        match split_and_commit(catalog, lists, target, (Arc::clone(&rows), &companions)).await {
             Err(error) if error.code() == Some(SPEC_REMOVED) => {}
             settled => return settled,
         }
@@ -86,39 +123,27 @@ async fn split_and_commit(
     catalog: &Catalog,
     lists: &Lists,
     target: &Target,
-    rows: Arc<Vec<RecordBatch>>,
+    (rows, companions): (Arc<Vec<RecordBatch>>, &Companions),
 ) -> Result<Flushed> {
     let base = catalog.load_table(&target.name).await?;
     check_target(&base.metadata, target)?;
-    let encoding = Arc::clone(&base);
-    let schema_id = target.schema_id;
-    let objects = tokio::task::spawn_blocking(move || encode_all(&encoding.metadata, schema_id, &rows)).await;
-    let objects = objects.map_err(|error| Error::internal("Encoding was cut off").because(error))??;
-    failpoint::at("ingest.encoded")?;
-    let files: Vec<DataFile> = objects.iter().map(|object| object.entry.clone()).collect();
-    let (large, small): (Vec<DataObject>, Vec<DataObject>) =
-        objects.into_iter().partition(|object| object.bytes.len() > limits::PUT_WITH_COMMIT_BYTES_MAX);
-    let put = put_before(catalog, large).await?;
+    let Files { entries: files, held, put } = data_files(catalog, Arc::clone(&base), target.schema_id, rows).await?;
     failpoint::passed("ingest.uploaded");
-    let small: Vec<(String, Bytes)> = small.into_iter().map(|object| (object.location, object.bytes)).collect();
     let append = Append {
         catalog,
         lists,
         target,
         spec_id: base.metadata.default_spec_id,
         files: &files,
-        data: &small,
+        data: &held,
         put: &put,
+        companions,
     };
     let committed = catalog.commit_prepared(&target.name, put.clone(), &|_, base| append.prepare(base).boxed()).await?;
-    let current = committed.metadata.current_snapshot();
-    let current = current.ok_or_else(|| Error::internal("An append came back without a snapshot"))?;
-    Ok(Flushed {
-        snapshot_id: current.id,
-        sequence_number: current.sequence_number,
-        files: files.len(),
-        bytes: files.iter().map(DataFile::file_size_in_bytes).sum(),
-    })
+    let made = Flushed::current(&committed.metadata);
+    let made = made.ok_or_else(|| Error::internal("An append came back without a snapshot"))?;
+    let bytes = files.iter().map(DataFile::file_size_in_bytes).sum();
+    Ok(Flushed { files: files.len(), bytes, ..made })
 }
 
 fn check_target(metadata: &TableMetadata, target: &Target) -> Result<()> {
@@ -151,70 +176,6 @@ fn spec_removed() -> Error {
         .with_code(SPEC_REMOVED)
 }
 
-/// The crate's form of a schema, which its writers want.
-fn iceberg_schema(metadata: &TableMetadata, id: i32) -> Result<Arc<IcebergSchema>> {
-    let schema = metadata.schema(id).ok_or_else(schema_changed)?;
-    let text =
-        serde_json::to_vec(&**schema).map_err(|error| Error::internal("A schema cannot be written").because(error))?;
-    let parsed: IcebergSchema = serde_json::from_slice(&text).map_err(|error| {
-        Error::new(Kind::Unprocessable, "Ingest cannot write to a table with these column types")
-            .with_code("unsupported_type")
-            .because(error)
-    })?;
-    Ok(Arc::new(parsed))
-}
-
-fn encode_all(metadata: &TableMetadata, schema_id: i32, rows: &[RecordBatch]) -> Result<Vec<DataObject>> {
-    let (Some(first), Some(then)) = (rows.first(), metadata.schema(schema_id)) else { return Err(schema_changed()) };
-    let spec = metadata.default_spec()?;
-    let order = metadata.sort_order(metadata.default_sort_order_id);
-    let layout = FileLayout {
-        schema: iceberg_schema(metadata, schema_id)?,
-        spec_id: spec.spec_id,
-        sort_order_id: order.filter(|order| !order.fields.is_empty()).map(|order| order.order_id),
-        writing: Writing::of(&metadata.properties, then, order.map(|order| &**order), &first.schema())?,
-    };
-    let mut index = 0;
-    let mut file = |folders: &[String]| {
-        index += 1;
-        path::data_file(&metadata.location, &metadata.properties, folders, index - 1)
-    };
-    if spec.fields.is_empty() && layout.sort_order_id.is_none() {
-        return encode(rows, &Struct::empty(), &layout, || file(&[]));
-    }
-    let mut objects = Vec::new();
-    for part in partition::split(&together(rows)?, &layout.schema, spec)? {
-        let rows = match order {
-            Some(order) => partition::sort(part.rows, order)?,
-            None => part.rows,
-        };
-        objects.extend(encode(&[rows], &part.values, &layout, || file(&part.folders))?);
-    }
-    Ok(objects)
-}
-
-fn together(rows: &[RecordBatch]) -> Result<RecordBatch> {
-    match rows {
-        [only] => Ok(only.clone()),
-        [first, ..] => concat_batches(&first.schema(), rows)
-            .map_err(|error| Error::internal("Rows cannot be put together").because(error)),
-        [] => Err(Error::internal("There are no rows")),
-    }
-}
-
-/// Large files go up before the table's turn, so that nobody waits for them.
-async fn put_before(catalog: &Catalog, objects: Vec<DataObject>) -> Result<Vec<String>> {
-    let mut put = Vec::with_capacity(objects.len());
-    for object in objects {
-        put.push(object.location.clone());
-        if let Err(error) = catalog.warehouse().create(&object.location, object.bytes, Company::Alone).await {
-            catalog.abandon(&put).await;
-            return Err(error);
-        }
-    }
-    Ok(put)
-}
-
 /// An append under way: everything that does not depend on the table's present state.
 pub(super) struct Append<'a> {
     catalog: &'a Catalog,
@@ -224,6 +185,7 @@ pub(super) struct Append<'a> {
     files: &'a [DataFile],
     data: &'a [(String, Bytes)],
     put: &'a [String],
+    companions: &'a Companions,
 }
 
 impl Append<'_> {
@@ -263,7 +225,15 @@ impl Append<'_> {
             updates.push(Update::RemoveSnapshots(thinned.snapshots));
         }
         let change = Change { requirements: vec![Requirement::TableUuid(self.target.uuid.clone())], updates };
-        Ok(Prepared { change, objects, doomed: thinned.doomed })
+        let made = Flushed {
+            snapshot_id: of.snapshot_id,
+            sequence_number: of.sequence_number,
+            files: self.files.len(),
+            bytes: 0,
+        };
+        let mut alongside = self.companions.alongside(self.catalog, Some(&made))?;
+        alongside.doomed = thinned.doomed;
+        Ok(Prepared { change, objects, alongside })
     }
 
     /// The manifests that the new snapshot lists: one of the new files, and those of the snapshot before it. What is

@@ -1,130 +1,105 @@
 //! Group commit: requests of one table share snapshots (CONTRACT §7).
 //!
-//! While a commit of a table is in flight, the rows that arrive for it gather; they are the next commit. Nobody waits for
-//! a timer. A request fails for its own reasons only: rows that were read against an earlier schema are brought under the
-//! one that the table has now, or refused alone.
+//! A request fails for its own reasons only: rows that were read against an earlier schema are brought under the one that
+//! the table has now, or refused alone. Rows that are acknowledged are not refused. They follow a table that is renamed; of
+//! a column that is gone they lose the values; where the table is gone, or nothing of it fits them, they are counted and
+//! reported.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
 
 use arrow::array::RecordBatch;
-use tokio::sync::oneshot;
+use arrow::datatypes::Fields;
 
-use super::flush::{Flushed, Lists, SCHEMA_CHANGED, Target, flush, lists, schema_changed};
+use super::flush::{Companions, Flushed, SCHEMA_CHANGED, Target, flush, schema_changed};
 use super::intake::{fields_of, lifted};
-use super::memory::Reserved;
-use super::partition::TOO_MANY_FILES;
-use crate::catalog::Catalog;
+use super::judge::{Fate, Judged, mark_of, receipt_of};
+use super::partition::{TOO_MANY_FILES, field_id};
+use super::queue::{Queues, Waiting};
+use super::receipt::Receipt;
+use crate::catalog::append::KNOWN;
 use crate::clock;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, What};
 use crate::limits;
+use crate::names::Tabular;
+use crate::store::swap::Alongside;
 
-/// Rows that wait for a commit, and who waits with them.
-#[derive(Debug)]
-struct Waiting {
-    target: Target,
-    rows: Vec<RecordBatch>,
-    answer: oneshot::Sender<Result<Flushed>>,
-    /// The memory that the rows take; given back when they are committed.
-    memory: Reserved,
-    /// How often the table's columns changed under it.
-    tries: usize,
+/// What is still to be done of a group.
+enum Left {
+    Nothing,
+    /// These groups, now, in this order.
+    Again(Vec<Vec<Waiting>>),
+    /// Rows that are acknowledged, when it may go better.
+    Later(Vec<Waiting>),
 }
 
-/// The tables that have rows waiting or a commit in flight, by identity. Cheap to clone.
-#[derive(Debug, Clone)]
-pub(super) struct Groups {
-    catalog: Catalog,
-    lists: Lists,
-    waiting: Arc<Mutex<HashMap<String, Vec<Waiting>>>>,
-}
-
-impl Groups {
-    pub(super) fn new(catalog: Catalog) -> Self {
-        Self { catalog, lists: lists(), waiting: Arc::default() }
-    }
-
-    /// Adds rows to the table's next commit and says how to hear of it.
-    pub(super) fn submit(
-        &self,
-        target: Target,
-        rows: Vec<RecordBatch>,
-        memory: Reserved,
-    ) -> oneshot::Receiver<Result<Flushed>> {
-        let (answer, heard) = oneshot::channel();
-        let uuid = target.uuid.clone();
-        let entry = Waiting { target, rows, answer, memory, tries: 0 };
-        let idle = {
-            let mut waiting = self.locked();
-            let idle = !waiting.contains_key(&uuid);
-            waiting.entry(uuid.clone()).or_default().push(entry);
-            idle
-        };
-        if idle {
-            let groups = self.clone();
-            drop(self.catalog.works().spawn(async move { groups.run(uuid).await }));
-        }
-        heard
-    }
-
-    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<Waiting>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Commits what waits for a table until nothing does.
-    async fn run(self, uuid: String) {
-        loop {
-            let name =
-                self.locked().get(&uuid).and_then(|entries| entries.first()).map(|first| first.target.name.clone());
-            if let Some(name) = name {
-                self.catalog.give_way(&name).await;
-            }
-            let batch = {
-                let mut waiting = self.locked();
-                match waiting.get_mut(&uuid) {
-                    Some(entries) if !entries.is_empty() => {
-                        let most = entries.len().min(limits::GROUP_REQUESTS_MAX);
-                        entries.drain(..most).collect::<Vec<_>>()
-                    }
-                    _ => {
-                        waiting.remove(&uuid);
-                        return;
-                    }
+impl Queues {
+    /// Commits a batch of one table in its order. What comes back is acknowledged and could not be committed now.
+    pub(super) async fn commit_in_order(&self, batch: Vec<Waiting>) -> Vec<Waiting> {
+        let mut todo: VecDeque<Vec<Waiting>> = alike(batch).into();
+        while let Some(group) = todo.pop_front() {
+            match self.commit(group).await {
+                Left::Nothing => {}
+                Left::Again(groups) => groups.into_iter().rev().for_each(|group| todo.push_front(group)),
+                Left::Later(mut left) => {
+                    // What comes behind it in the log may not be committed before it.
+                    left.extend(todo.into_iter().flatten());
+                    return left;
                 }
-            };
-            let mut groups = alike(batch);
-            while let Some(group) = groups.pop() {
-                groups.extend(self.commit(group).await);
             }
+        }
+        Vec::new()
+    }
+
+    async fn commit(&self, group: Vec<Waiting>) -> Left {
+        let (target, group) = match self.under_one_schema(group).await {
+            Aligned::Under(target, group) => (target, group),
+            Aligned::Renamed(group) => return Left::Again(vec![group]),
+            Aligned::Failed(group, error) => return self.failed(group, &error),
+        };
+        let (mut judged, companions) = match self.judge(group).await {
+            Ok(judged) => judged,
+            Err((group, error)) => return self.failed(group, &error),
+        };
+        let written = judged.iter().filter(|one| one.is_written());
+        let rows: Vec<RecordBatch> = written.flat_map(|one| one.waiting.rows.iter().cloned()).collect();
+        let outcome = self.write(&target, rows, companions).await;
+        match outcome.as_ref().err().and_then(Error::code) {
+            Some(TOO_MANY_FILES) if judged.len() > 1 => {
+                let rest = judged.split_off(judged.len() / 2);
+                return Left::Again(vec![waiting_of(judged), waiting_of(rest)]);
+            }
+            Some(SCHEMA_CHANGED | KNOWN) if judged.iter_mut().all(|one| one.waiting.may_try_again()) => {
+                return Left::Again(vec![waiting_of(judged)]);
+            }
+            _ => {}
+        }
+        match outcome {
+            Ok(flushed) => {
+                self.note(&target.uuid, None);
+                judged.into_iter().for_each(|one| settle(one, flushed.as_ref()));
+                Left::Nothing
+            }
+            Err(error) => self.failed(waiting_of(judged), &error),
         }
     }
 
-    /// Commits a group. What comes back is still to be done: requests that are too much together, one half and the other;
-    /// or the whole, where the table's columns changed under it.
-    async fn commit(&self, group: Vec<Waiting>) -> Vec<Vec<Waiting>> {
-        let (target, mut group) = match self.under_one_schema(group).await {
-            Some(aligned) => aligned,
-            None => return Vec::new(),
-        };
-        let rows: Vec<RecordBatch> = group.iter().flat_map(|one| one.rows.iter().cloned()).collect();
+    /// Writes the rows of a group, and what is to be known once they are.
+    async fn write(&self, target: &Target, rows: Vec<RecordBatch>, companions: Companions) -> Result<Option<Flushed>> {
         let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
+        if count == 0 {
+            self.catalog.keep(companions.alongside(&self.catalog, None)?).await?;
+            let table = self.catalog.load_table(&target.name).await?;
+            return Ok(Flushed::current(&table.metadata));
+        }
         let started = clock::tick();
         // In a task of its own, so that a fault in one commit does not end the table's queue.
         let work = {
             let (catalog, lists, target) = (self.catalog.clone(), self.lists.clone(), target.clone());
-            tokio::spawn(async move { flush(&catalog, &lists, &target, rows).await })
+            tokio::spawn(async move { flush(&catalog, &lists, &target, (rows, companions)).await })
         };
         let outcome = work.await.unwrap_or_else(|error| {
             Err(Error::new(Kind::CommitUnknown, "The commit was cut off by a fault of the server").because(error))
         });
-        match outcome.as_ref().err().and_then(Error::code) {
-            Some(TOO_MANY_FILES) if group.len() > 1 => {
-                let half = group.split_off(group.len() / 2);
-                return vec![half, group];
-            }
-            Some(SCHEMA_CHANGED) if group.iter_mut().all(Waiting::may_try_again) => return vec![group],
-            _ => {}
-        }
         match &outcome {
             Ok(flushed) => {
                 metrics::counter!("iceberg_batches_committed_total").increment(1);
@@ -132,69 +107,170 @@ impl Groups {
                 metrics::counter!("iceberg_bytes_written_total").increment(flushed.bytes);
                 metrics::histogram!("iceberg_records_per_batch").record(count_of(count));
                 metrics::histogram!("iceberg_commit_duration_seconds").record(started.elapsed().as_secs_f64());
-                tracing::debug!(table = %target.name, rows = count, requests = group.len(), snapshot = flushed.snapshot_id, "rows committed");
+                tracing::debug!(table = %target.name, rows = count, snapshot = flushed.snapshot_id, "rows committed");
             }
             Err(error) => {
                 metrics::counter!("floeberg_write_failures_total", "stage" => "commit").increment(1);
-                tracing::warn!(table = %target.name, rows = count, requests = group.len(), error = error.chain(), "rows could not be committed");
+                tracing::warn!(table = %target.name, rows = count, error = error.chain(), "rows could not be committed");
             }
         }
-        group.into_iter().for_each(|one| {
-            one.answer(match &outcome {
-                Ok(flushed) => Ok(*flushed),
-                Err(error) => Err(error.copy()),
-            })
-        });
-        Vec::new()
+        outcome.map(Some)
+    }
+
+    /// Tells those who wait; what is acknowledged is left.
+    fn failed(&self, group: Vec<Waiting>, error: &Error) -> Left {
+        if let Some(first) = group.first() {
+            self.note(&first.target.uuid, Some(error));
+        }
+        let mut left = Vec::new();
+        for mut waiting in group {
+            if waiting.is_acknowledged() {
+                waiting.tries += 1;
+                left.push(waiting);
+            } else {
+                waiting.settle(Err(error.copy()));
+            }
+        }
+        if left.is_empty() { Left::Nothing } else { Left::Later(left) }
     }
 
     /// The requests' rows under the columns that the table has now. Those that cannot be are answered.
-    async fn under_one_schema(&self, group: Vec<Waiting>) -> Option<(Target, Vec<Waiting>)> {
-        let first = group.first()?.target.clone();
+    async fn under_one_schema(&self, group: Vec<Waiting>) -> Aligned {
+        let Some(first) = group.first().map(|one| one.target.clone()) else {
+            return Aligned::Failed(group, schema_changed());
+        };
         let present = async {
             let table = self.catalog.load_table(&first.name).await?;
+            if table.metadata.table_uuid.as_deref() != Some(first.uuid.as_str()) {
+                return Err(Tabular::Table.missing(&first.name));
+            }
             let schema = table.metadata.current_schema()?;
-            Ok((Target { schema_id: schema.schema_id, ..first }, fields_of(schema)?))
+            let older = group.iter().any(|one| one.target.schema_id != schema.schema_id);
+            let fields = if older { fields_of(schema)? } else { Fields::empty() };
+            Ok((schema.schema_id, fields))
         };
-        let (target, fields) = match present.await {
-            Ok(present) => present,
-            Err(error) => {
-                group.into_iter().for_each(|one| one.answer(Err(Error::copy(&error))));
-                return None;
+        match present.await {
+            Ok((schema_id, fields)) => {
+                let target = Target { schema_id, ..first };
+                let aligned = group.into_iter().filter_map(|one| align(one, &target, &fields)).collect();
+                Aligned::Under(target, aligned)
             }
-        };
-        let mut aligned = Vec::with_capacity(group.len());
-        for mut one in group {
-            if one.target.schema_id != target.schema_id {
-                match lifted(std::mem::take(&mut one.rows), &fields) {
-                    Ok(Some(rows)) => one.rows = rows,
-                    Ok(None) => {
-                        one.answer(Err(schema_changed()));
-                        continue;
-                    }
-                    Err(error) => {
-                        one.answer(Err(error));
-                        continue;
-                    }
-                }
-                one.target = target.clone();
-            }
-            aligned.push(one);
+            Err(error) if error.kind() == Kind::NotFound(What::Table) => self.follow(group, &first, &error).await,
+            Err(error) => Aligned::Failed(group, error),
         }
-        (!aligned.is_empty()).then_some((target, aligned))
+    }
+
+    /// Rows of a table that has another name, or is gone: those who wait are told, what is acknowledged follows it.
+    async fn follow(&self, group: Vec<Waiting>, target: &Target, gone: &Error) -> Aligned {
+        let (mut kept, told): (Vec<Waiting>, Vec<Waiting>) = group.into_iter().partition(Waiting::is_acknowledged);
+        told.into_iter().for_each(|one| one.settle(Err(gone.copy())));
+        if kept.is_empty() {
+            return Aligned::Renamed(kept);
+        }
+        match self.catalog.name_of(&target.uuid).await {
+            Err(error) => Aligned::Failed(kept, error),
+            Ok(Some(name)) => {
+                kept.iter_mut().for_each(|one| one.target.name = name.clone());
+                Aligned::Renamed(kept)
+            }
+            Ok(None) => self.bury(kept).await,
+        }
+    }
+
+    /// Rows of a table that is gone: counted and reported.
+    async fn bury(&self, group: Vec<Waiting>) -> Aligned {
+        let mark = mark_of(group.iter(), i64::MIN);
+        if let Err(error) = self.catalog.keep(Alongside { mark, ..Alongside::default() }).await {
+            return Aligned::Failed(group, error);
+        }
+        for one in group {
+            report(&one, "the table is gone");
+            one.settle(Err(schema_changed()));
+        }
+        Aligned::Renamed(Vec::new())
     }
 }
 
-impl Waiting {
-    fn answer(self, outcome: Result<Flushed>) {
-        drop(self.memory);
-        drop(self.answer.send(outcome));
-    }
+/// What came of bringing a group under the table's columns.
+enum Aligned {
+    Under(Target, Vec<Waiting>),
+    /// Its table has another name: the group, under that.
+    Renamed(Vec<Waiting>),
+    Failed(Vec<Waiting>, Error),
+}
 
-    /// Whether it is worth looking at the table's columns once more; asked at most so many times.
+/// A request's rows under these columns; `None` where it was refused.
+fn align(mut one: Waiting, target: &Target, fields: &Fields) -> Option<Waiting> {
+    if one.target.schema_id == target.schema_id || one.count == 0 {
+        return Some(one);
+    }
+    let acknowledged = one.is_acknowledged();
+    let rows = if acknowledged { what_is_left(&one.rows, fields) } else { std::mem::take(&mut one.rows) };
+    match lifted(rows, fields) {
+        Ok(Some(rows)) => {
+            one.rows = rows;
+            one.target = target.clone();
+        }
+        _ if acknowledged => one.lost = Some("the table's columns changed"),
+        Ok(None) => {
+            one.settle(Err(schema_changed()));
+            return None;
+        }
+        Err(error) => {
+            one.settle(Err(error));
+            return None;
+        }
+    }
+    Some(one)
+}
+
+/// The columns of rows that are still among these.
+fn what_is_left(rows: &[RecordBatch], fields: &Fields) -> Vec<RecordBatch> {
+    let ids: Vec<Option<i32>> = fields.iter().map(|field| field_id(field)).collect();
+    let project = |batch: &RecordBatch| {
+        let schema = batch.schema();
+        let kept: Vec<usize> =
+            (0..batch.num_columns()).filter(|at| ids.contains(&field_id(schema.field(*at)))).collect();
+        batch.project(&kept).unwrap_or_else(|_| batch.clone())
+    };
+    rows.iter().map(project).collect()
+}
+
+fn report(one: &Waiting, why: &'static str) {
+    tracing::error!(table = %one.target.name, rows = one.count, why, "rows that were acknowledged are lost");
+    metrics::counter!("floeberg_ingest_rows_lost_total", "why" => why).increment(one.count as u64);
+}
+
+/// Tells a request what became of it.
+fn settle(one: Judged, flushed: Option<&Flushed>) {
+    let Judged { waiting, fate } = one;
+    let written = || {
+        let receipt = receipt_of(&waiting);
+        flushed.map_or_else(|| receipt.clone(), |flushed| receipt.clone().within(flushed))
+    };
+    let receipt = match fate {
+        Fate::Write => written(),
+        Fate::Follow => Receipt { again: true, ..written() },
+        Fate::There(receipt) => receipt,
+        Fate::Lost => {
+            report(&waiting, waiting.lost.unwrap_or("they cannot be written"));
+            return waiting.settle(Err(schema_changed()));
+        }
+    };
+    let verdict = if receipt.again { "duplicate" } else { "written" };
+    metrics::counter!("floeberg_ingest_rows_total", "verdict" => verdict).increment(waiting.count as u64);
+    waiting.settle(Ok(receipt));
+}
+
+fn waiting_of(judged: Vec<Judged>) -> Vec<Waiting> {
+    judged.into_iter().map(|one| one.waiting).collect()
+}
+
+impl Waiting {
+    /// Whether it is worth looking at the table once more; at most so many times in a row.
     fn may_try_again(&mut self) -> bool {
         self.tries += 1;
-        self.tries < limits::SPLITS_MAX
+        !self.tries.is_multiple_of(limits::SPLITS_MAX)
     }
 }
 
@@ -207,9 +283,8 @@ fn count_of(rows: usize) -> f64 {
 fn alike(batch: Vec<Waiting>) -> Vec<Vec<Waiting>> {
     let mut groups: Vec<Vec<Waiting>> = Vec::new();
     for one in batch {
-        let same = |group: &Vec<Waiting>| group.first().is_some_and(|first| first.target.name == one.target.name);
-        match groups.iter().position(same) {
-            Some(at) => groups[at].push(one),
+        match groups.last_mut().filter(|group| group.last().is_some_and(|last| last.target.name == one.target.name)) {
+            Some(group) => group.push(one),
             None => groups.push(vec![one]),
         }
     }

@@ -38,6 +38,8 @@ pub(super) struct Received {
     pub(super) decoded: Decoded,
     /// The memory that they take.
     pub(super) memory: Reserved,
+    /// Bytes of the rows.
+    pub(super) bytes: usize,
 }
 
 /// What came of a body.
@@ -101,11 +103,11 @@ impl Ingest {
     /// Reads a body to its end.
     pub(super) async fn receive(
         &self,
-        request: &Append,
+        request: &mut Append,
         memory: Reserved,
         body: &mut (impl Stream<Item = Result<Bytes>> + Unpin + Send),
     ) -> Result<Read> {
-        let Append { table, options, .. } = request;
+        let Append { table, options, .. } = &*request;
         let existing = create::existing(&self.catalog, table, options).await?;
         let (reading, schema) = match &existing {
             Some(loaded) => {
@@ -123,7 +125,7 @@ impl Ingest {
 
     async fn read(
         &self,
-        request: &Append,
+        request: &mut Append,
         mut reading: Body,
         body: &mut (impl Stream<Item = Result<Bytes>> + Unpin + Send),
     ) -> Result<(Decoded, Reserved)> {
@@ -132,6 +134,9 @@ impl Ingest {
             let piece = piece?;
             waiting += piece.len();
             all += piece.len();
+            if let Some(key) = &mut request.key {
+                key.request.update(&piece);
+            }
             pieces.push(piece);
             if waiting >= STEP_BYTES {
                 let step = std::mem::take(&mut pieces);
@@ -158,7 +163,8 @@ impl Ingest {
             }
             let grown = match existing {
                 Some(table) if decoded.wishes.is_empty() => {
-                    return Ok(Intake::Fits(Received { table, decoded, memory }));
+                    let bytes = decoded.batches.iter().map(weight_of).sum();
+                    return Ok(Intake::Fits(Received { table, decoded, memory, bytes }));
                 }
                 Some(loaded) => {
                     let uuid = loaded.metadata.table_uuid.as_deref().ok_or_else(settings::no_uuid)?;

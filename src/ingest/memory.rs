@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -23,8 +23,11 @@ type Taken = Arc<Mutex<HashMap<Owner, usize>>>;
 #[derive(Debug, Clone)]
 pub(super) struct Memory {
     pages: Arc<Semaphore>,
+    /// Pages left below which nothing is kept waiting.
+    tight: usize,
     share: usize,
     taken: Taken,
+    hurry: Arc<Notify>,
 }
 
 /// The table that a request is for.
@@ -57,7 +60,31 @@ impl Memory {
     pub(super) fn new(bytes: usize) -> Self {
         let pages = bytes.div_ceil(PAGE_BYTES);
         let share = pages * limits::TABLE_SHARE_PERCENT / 100;
-        Self { pages: Arc::new(Semaphore::new(pages)), share, taken: Arc::default() }
+        let tight = pages - pages * limits::MEMORY_TIGHT_PERCENT / 100;
+        Self { pages: Arc::new(Semaphore::new(pages)), tight, share, taken: Arc::default(), hurry: Arc::default() }
+    }
+
+    /// Whether so much is taken that rows should not be kept waiting any longer.
+    pub(super) fn is_tight(&self) -> bool {
+        self.pages.available_permits() < self.tight
+    }
+
+    /// Tells everybody who keeps rows waiting.
+    pub(super) fn hurry(&self) {
+        self.hurry.notify_waiters();
+    }
+
+    /// Waits until [`Self::hurry`] is called.
+    pub(super) async fn hurried(&self) {
+        self.hurry.notified().await;
+    }
+
+    /// Takes memory for rows that are there already, whatever there is left: until it is given back others are refused.
+    pub(super) fn take(&self, owner: &Owner, bytes: usize) -> Reserved {
+        let pages = bytes.div_ceil(PAGE_BYTES).min(self.pages.available_permits());
+        let mut reserved = Reserved { memory: self.clone(), owner: owner.clone(), pages: 0, permit: None };
+        drop(reserved.grow(pages * PAGE_BYTES));
+        reserved
     }
 
     /// Sets memory aside for a request to a table.
@@ -75,12 +102,24 @@ impl Reserved {
         if bytes <= held { Ok(()) } else { self.grow((bytes - held).max(GROWTH_BYTES)) }
     }
 
+    /// Takes over what was set aside for another request to the same table.
+    pub(super) fn join(&mut self, mut other: Self) {
+        if let Some(permit) = other.permit.take() {
+            match &mut self.permit {
+                Some(held) => held.merge(permit),
+                none => *none = Some(permit),
+            }
+        }
+        self.pages += std::mem::take(&mut other.pages);
+    }
+
     fn grow(&mut self, bytes: usize) -> Result<()> {
         let pages = bytes.div_ceil(PAGE_BYTES);
         let mut taken = locked(&self.memory.taken);
         let all = taken.get(&self.owner).copied().unwrap_or(0);
         let others = all.saturating_sub(self.pages);
         if others > 0 && all + pages > self.memory.share {
+            self.memory.hurry();
             metrics::counter!("floeberg_ingest_refused_total", "why" => "share").increment(1);
             let message =
                 format!("Table {} has used up its share of the memory for rows under way: slow down", self.owner.table);
@@ -88,6 +127,7 @@ impl Reserved {
         }
         let count = u32::try_from(pages).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.memory.pages).try_acquire_many_owned(count).map_err(|_| {
+            self.memory.hurry();
             metrics::counter!("floeberg_ingest_refused_total", "why" => "memory").increment(1);
             Error::new(
                 Kind::Unavailable,

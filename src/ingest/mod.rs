@@ -3,12 +3,16 @@
 //! [`Ingest::append`] takes the body of one request for one table. It is decompressed and decoded against the table's
 //! schema while it arrives ([`intake`]); every row that does not fit is named, and then nothing of the request is written.
 //! What rows have that the table has not makes it grow, where it may ([`evolve`]); a table that does not exist is created
-//! from its first rows. Rows that fit join the table's next commit ([`group`]); when the answer leaves, they are in a
-//! snapshot that is on the disk.
+//! from its first rows. Rows that fit join what waits for the table ([`queue`], [`pace`]) and are committed with the rows of
+//! others ([`group`]). Their sender hears of it when they are in a snapshot that is on the disk; or, where that is enough
+//! for him, when they are in the server's own log ([`log`]), or as soon as they are understood ([`acknowledge`]). What a
+//! request says of itself so that it counts once ([`claims`]) is judged at the commit ([`judge`]), and kept with it.
 //!
 //! Memory is bounded ([`memory`]): a request that does not fit beside those under way is refused.
 
+mod acknowledge;
 mod arrow_types;
+mod claims;
 mod coerce;
 mod columnar;
 mod columns;
@@ -16,6 +20,7 @@ mod convert;
 mod create;
 mod decode;
 mod evolve;
+mod files;
 mod flush;
 mod footer;
 mod group;
@@ -23,12 +28,17 @@ mod inflate;
 mod intake;
 mod ipc;
 mod json;
+mod judge;
 mod layout;
 mod lift;
+mod log;
 mod memory;
+mod pace;
 mod parquet_file;
 mod partition;
 mod path;
+mod queue;
+mod receipt;
 mod settings;
 mod thin;
 mod verdict;
@@ -40,23 +50,33 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::catalog::Catalog;
+use crate::catalog::once::{Fingerprint, Key};
+use crate::catalog::sequencer::Sequencer;
+use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
-use crate::names::TableName;
+use crate::names::{TableName, Tabular};
+use crate::store::producers::Standing;
 
+pub use claims::{Position, check_key};
 pub use decode::{Evolution, Format, Unknown};
 pub use inflate::Encoding;
+pub use log::{Log, Recovered};
 pub use memory::Reserved;
+pub use queue::Buffered;
+pub use receipt::{Ack, Receipt};
 pub use settings::IngestSettings;
 pub use verdict::{RowError, Verdicts};
 
+use claims::{Ahead, Claims, KeysUnderWay};
 use flush::Target;
-use group::Groups;
 use intake::{Intake, Read, Received};
 use memory::{Memory, Owner};
+use pace::Pace;
+use queue::{Queues, Waiting, Whom};
 use settings::Complaints;
 
 /// How a request wants its rows taken.
@@ -74,6 +94,8 @@ pub struct AppendOptions {
     pub schema: Option<Evolution>,
     /// What becomes of fields that the table has no column for, if not as it says itself.
     pub unknown_fields: Option<Unknown>,
+    /// What is waited for.
+    pub ack: Ack,
 }
 
 /// One request.
@@ -87,13 +109,28 @@ pub struct Append {
     pub encoding: Encoding,
     /// How the rows are to be taken.
     pub options: AppendOptions,
+    /// The key that it came with.
+    pub key: Option<KeySent>,
+    /// Its place in what a producer sends.
+    pub producer: Option<Position>,
+}
+
+/// The key of a request whose body is still to come.
+#[derive(Debug)]
+pub struct KeySent {
+    /// Whose keys.
+    pub scope: String,
+    /// Its text.
+    pub text: String,
+    /// What the request is, but for its body.
+    pub request: Fingerprint,
 }
 
 /// What became of a request.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Its rows are in a snapshot.
-    Committed(Committed),
+    /// Its rows were taken.
+    Taken(Receipt),
     /// Rows do not fit; nothing was written.
     Refused {
         /// How many rows there were.
@@ -103,51 +140,75 @@ pub enum Outcome {
     },
 }
 
-/// Where a request's rows are.
-#[derive(Debug, Clone)]
-pub struct Committed {
-    /// The table.
-    pub table: TableName,
-    /// How many rows the request had.
-    pub rows: usize,
-    /// The snapshot that holds them.
-    pub snapshot_id: i64,
-    /// The snapshot's sequence number.
-    pub sequence_number: i64,
-    /// Data files that the snapshot added, for all the requests that share it.
-    pub files: usize,
+/// What is known of a table's rows.
+#[derive(Debug)]
+pub struct Status {
+    /// What waits.
+    pub buffered: Buffered,
+    /// The current snapshot: its id, sequence number and time.
+    pub snapshot: Option<(i64, i64, i64)>,
+    /// When and why the last commit failed, if it did.
+    pub last_error: Option<(i64, String)>,
+}
+
+/// What is known of a key.
+#[derive(Debug)]
+pub enum KeyState {
+    /// Its request was answered so.
+    Answered(Receipt),
+    /// Its request is under way.
+    Pending,
+    /// Nothing.
+    Unknown,
 }
 
 /// The way in. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Ingest {
     catalog: Catalog,
-    groups: Groups,
+    queues: Queues,
+    complaints: Complaints,
+    /// What the warehouses have in common.
+    log: Log,
     settings: Arc<IngestSettings>,
     memory: Memory,
-    complaints: Complaints,
     threads: Arc<Semaphore>,
+    keys: KeysUnderWay,
+    ahead: Ahead,
+    /// Turns of the producers whose rows are acknowledged before they are committed.
+    turns: Sequencer,
 }
 
 impl Ingest {
     /// Ingest into the tables of a catalog.
-    pub fn new(catalog: Catalog, settings: IngestSettings) -> Self {
+    pub fn new(catalog: Catalog, settings: IngestSettings, log: Log) -> Self {
         let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let memory = Memory::new(settings.memory);
         Self {
-            groups: Groups::new(catalog.clone()),
+            queues: Queues::new(catalog.clone(), memory.clone()),
             catalog,
-            memory: Memory::new(settings.memory),
             complaints: Complaints::default(),
-            threads: Arc::new(Semaphore::new(threads)),
+            log,
             settings: Arc::new(settings),
+            memory,
+            threads: Arc::new(Semaphore::new(threads)),
+            keys: KeysUnderWay::default(),
+            ahead: Ahead::default(),
+            turns: Sequencer::default(),
         }
     }
 
     /// Ingest into the tables of another catalog, with the same bounds on both together.
     #[must_use]
     pub fn also_into(&self, catalog: Catalog) -> Self {
-        let (groups, complaints) = (Groups::new(catalog.clone()), Complaints::default());
-        Self { catalog, groups, complaints, ..self.clone() }
+        let queues = Queues::new(catalog.clone(), self.memory.clone());
+        Self { catalog, queues, complaints: Complaints::default(), ..self.clone() }
+    }
+
+    /// Ingest into the tables of the same catalog over a warehouse that is described otherwise.
+    #[must_use]
+    pub fn over(&self, catalog: Catalog) -> Self {
+        Self { queues: self.queues.over(catalog.clone()), catalog, ..self.clone() }
     }
 
     /// What bounds it.
@@ -157,60 +218,139 @@ impl Ingest {
 
     /// Sets memory aside for a body of so many bytes.
     pub fn admit(&self, table: &TableName, body_bytes: usize) -> Result<Reserved> {
-        let owner = Owner { warehouse: self.catalog.warehouse().name().shared(), table: table.clone() };
-        self.memory.reserve(&owner, body_bytes)
+        self.memory.reserve(&self.owner(table), body_bytes)
+    }
+
+    fn owner(&self, table: &TableName) -> Owner {
+        Owner { warehouse: self.catalog.warehouse().name().shared(), table: table.clone() }
     }
 
     /// Takes the rows of one request, under the memory that was admitted for it. Once its body is there, the work goes on whether or not anybody waits.
     pub async fn append(
         &self,
-        request: Append,
+        mut request: Append,
         admitted: Reserved,
         body: &mut (impl Stream<Item = Result<Bytes>> + Unpin + Send),
     ) -> Result<Outcome> {
-        let read = self.receive(&request, admitted, body).await?;
-        if read.fits() {
-            return self.settle(request, read).await;
+        if request.key.is_some() {
+            self.catalog.keys().admit(self.catalog.store()).await?;
         }
-        // What the table gets for these rows it gets with them, though their client leaves.
+        let read = self.receive(&mut request, admitted, body).await?;
+        let Append { table, options, key, producer, .. } = request;
+        let key = key.map(|KeySent { scope, text, request }| request.key(scope, text));
+        let claims = Claims { key, producer };
+        if read.fits() && claims.is_empty() && options.ack == Ack::Commit {
+            return self.settle(table, options, claims, read).await;
+        }
+        // What the table gets for these rows, and what is noted of them, comes with them though their client leaves.
         let this = self.clone();
-        let work = self.catalog.works().spawn(async move { this.settle(request, read).await });
+        let work = self.catalog.works().spawn(async move { this.settle(table, options, claims, read).await });
         let cut_off =
             |error| Error::new(Kind::CommitUnknown, "The request was cut off by a fault of the server").because(error);
         work.await.map_err(cut_off)?
     }
 
-    /// Commits the rows of a body that was read.
-    async fn settle(&self, request: Append, read: Read) -> Result<Outcome> {
-        let Append { table, options, .. } = request;
-        let received = self.fit(&table, &options, read).await?;
-        let Received { table: loaded, decoded, memory } = match received {
+    /// Takes the rows of a body that was read.
+    async fn settle(&self, table: TableName, options: AppendOptions, claims: Claims, read: Read) -> Result<Outcome> {
+        let received = match self.fit(&table, &options, read).await? {
             Intake::Fits(received) => received,
             Intake::Refused(decoded) => return Ok(Outcome::Refused { rows: decoded.rows, verdicts: decoded.verdicts }),
         };
         failpoint::at("ingest.decoded")?;
-        let target = Target {
-            name: table.clone(),
-            uuid: loaded.metadata.table_uuid.clone().ok_or_else(settings::no_uuid)?,
-            schema_id: loaded.metadata.current_schema_id,
+        let waiting = self.waiting(table, claims, received)?;
+        let receipt = match options.ack {
+            Ack::Commit => self.commit(waiting, options.timeout).await?,
+            ack => self.acknowledge(waiting, ack).await?,
         };
-        let heard = self.groups.submit(target, decoded.batches, memory);
-        let timeout = options.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        failpoint::passed("ingest.flushed");
+        Ok(Outcome::Taken(receipt))
+    }
+
+    fn waiting(&self, name: TableName, claims: Claims, received: Received) -> Result<Waiting> {
+        let Received { table, decoded, memory, bytes } = received;
+        let metadata = &table.metadata;
+        let key = claims.key.as_ref().map(|key: &Key| self.keys.begin(key)).transpose()?;
+        Ok(Waiting {
+            target: Target {
+                warehouse: self.catalog.warehouse().name().shared(),
+                name,
+                uuid: metadata.table_uuid.clone().ok_or_else(settings::no_uuid)?,
+                schema_id: metadata.current_schema_id,
+            },
+            rows: decoded.batches,
+            count: decoded.rows,
+            bytes,
+            claims,
+            whom: Whom::Nobody(None),
+            memory,
+            pace: Pace::of(&metadata.properties),
+            since: clock::tick(),
+            tries: 0,
+            lost: None,
+            known: (key, None),
+        })
+    }
+
+    /// Waits until rows are committed.
+    async fn commit(&self, mut waiting: Waiting, timeout: Option<Duration>) -> Result<Receipt> {
+        let (sender, heard) = oneshot::channel();
+        waiting.whom = Whom::Sender(sender);
+        self.queues.submit(waiting);
+        let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT);
         let late = |_| {
             let message = format!("The rows are not committed after {} ms; they may still be", timeout.as_millis());
             Error::new(Kind::Pending, message)
         };
         let stopped =
             |error| Error::new(Kind::CommitUnknown, "The server stopped while the commit was under way").because(error);
-        let flushed = tokio::time::timeout(timeout, heard).await.map_err(late)?.map_err(stopped)??;
-        failpoint::passed("ingest.flushed");
-        Ok(Outcome::Committed(Committed {
-            table,
-            rows: decoded.rows,
-            snapshot_id: flushed.snapshot_id,
-            sequence_number: flushed.sequence_number,
-            files: flushed.files,
-        }))
+        tokio::time::timeout(timeout, heard).await.map_err(late)?.map_err(stopped)?
+    }
+
+    /// Commits what waits for a table now, and says where it is then.
+    pub async fn flush(&self, name: &TableName, timeout: Option<Duration>) -> Result<Receipt> {
+        let table = self.catalog.load_table(name).await?;
+        let decoded = decode::Decoded::nothing();
+        let memory = self.memory.take(&self.owner(name), 0);
+        let waiting = self.waiting(name.clone(), Claims::default(), Received { table, decoded, memory, bytes: 0 })?;
+        let uuid = waiting.target.uuid.clone();
+        let commit = self.commit(waiting, timeout);
+        self.queues.hurry(&uuid);
+        commit.await
+    }
+
+    /// What is known of a table's rows.
+    pub async fn status(&self, name: &TableName) -> Result<Status> {
+        let table = self.catalog.load_table(name).await?;
+        let uuid = table.metadata.table_uuid.as_deref().unwrap_or_default();
+        let snapshot = table.metadata.current_snapshot();
+        Ok(Status {
+            buffered: self.queues.buffered(uuid),
+            snapshot: snapshot.map(|snapshot| (snapshot.id, snapshot.sequence_number, snapshot.timestamp_ms)),
+            last_error: self.queues.last_error(uuid),
+        })
+    }
+
+    /// What is known of a key.
+    pub async fn key(&self, scope: &str, key: &str) -> Result<KeyState> {
+        // First what is under way: it is answered before it is not any more.
+        let pending = self.keys.contains(scope, key);
+        match self.catalog.answer_under(scope, key).await? {
+            Some(text) => Ok(KeyState::Answered(Receipt { again: false, ..judge::answered(&text)? })),
+            None if pending => Ok(KeyState::Pending),
+            None => Ok(KeyState::Unknown),
+        }
+    }
+
+    /// How far the rows of a producer are committed.
+    pub async fn producer(&self, name: &TableName, producer: &str) -> Result<Option<Standing>> {
+        let table = self.catalog.load_table(name).await?;
+        let uuid = table.metadata.table_uuid.as_deref().ok_or_else(|| Tabular::Table.missing(name))?;
+        self.catalog.store().producer(uuid, producer).await
+    }
+
+    /// From now on nothing that waits is kept waiting for others.
+    pub fn stop(&self) {
+        self.queues.stop();
     }
 
     /// Runs work that computes on a thread of its own, as many at once as there are processors.

@@ -27,10 +27,15 @@ pub(super) struct Part {
     pub(super) rows: RecordBatch,
 }
 
-/// Splits rows by the partition spec.
-pub(super) fn split(rows: &RecordBatch, schema: &Schema, spec: &PartitionSpec) -> Result<Vec<Part>> {
+/// Splits rows by the partition spec. One partition's rows are there at a time.
+pub(super) fn split(
+    rows: &RecordBatch,
+    schema: &Schema,
+    spec: &PartitionSpec,
+    mut each: impl FnMut(Part) -> Result<()>,
+) -> Result<()> {
     if spec.fields.is_empty() {
-        return Ok(vec![Part { values: Struct::empty(), folders: Vec::new(), rows: rows.clone() }]);
+        return each(Part { values: Struct::empty(), folders: Vec::new(), rows: rows.clone() });
     }
     let mut columns = Vec::with_capacity(spec.fields.len());
     for field in &spec.fields {
@@ -39,7 +44,6 @@ pub(super) fn split(rows: &RecordBatch, schema: &Schema, spec: &PartitionSpec) -
     }
     let groups = group(&columns, rows.num_rows())?;
     let single = groups.len() == 1;
-    let mut parts = Vec::with_capacity(groups.len());
     for indices in groups {
         let first = indices.first().copied().unwrap_or(0) as usize;
         let mut values = Vec::with_capacity(columns.len());
@@ -51,9 +55,9 @@ pub(super) fn split(rows: &RecordBatch, schema: &Schema, spec: &PartitionSpec) -
             values.push(value);
         }
         let rows = if single { rows.clone() } else { take(rows, indices)? };
-        parts.push(Part { values: Struct::from_iter(values), folders, rows });
+        each(Part { values: Struct::from_iter(values), folders, rows })?;
     }
-    Ok(parts)
+    Ok(())
 }
 
 fn one_source(ids: &[i32]) -> Result<i32> {

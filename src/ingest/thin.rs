@@ -3,8 +3,9 @@
 //! It costs no commit of its own. Which snapshots go is decided by [`thinning`](crate::snapshot::thinning); here is found
 //! out what goes with them. Along the line of snapshots that led to the present one, a manifest is listed by neighbours or
 //! by nobody. So what a run of snapshots lists, and neither the one before it nor the one behind it does, is reached by no
-//! other of the line; the lists of those beside the line are looked through whole. Only what appends left behind is taken
-//! away: they merge manifests, and drop no data file. Where anything cannot be read, it stays.
+//! other of the line; the lists of those beside the line are looked through whole. No data file goes: where something else
+//! than an append made a snapshot, it and the one before it stay, which may be the last that reaches what was taken away
+//! then. Where anything cannot be read, it stays.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -117,6 +118,12 @@ fn runs<'a>(line: &[&'a Arc<Snapshot>], going: &HashSet<i64>) -> Vec<Run<'a>> {
     runs
 }
 
+/// Those that something else than an append made, and those that they came after.
+fn around_changes(line: &[&Arc<Snapshot>]) -> Vec<i64> {
+    let changes = line.windows(2).filter(|pair| !is_append(pair[1]));
+    changes.flat_map(|pair| [pair[0].id, pair[1].id]).collect()
+}
+
 fn is_append(snapshot: &Snapshot) -> bool {
     snapshot.summary().is_ok_and(|summary| summary.get("operation").is_some_and(|operation| operation == "append"))
 }
@@ -142,19 +149,19 @@ impl Append<'_> {
         let mut moments: Vec<Moment> =
             line.iter().map(|snapshot| Moment { id: snapshot.id, at_ms: snapshot.timestamp_ms }).collect();
         moments.push(Moment { id: -1, at_ms: now_ms });
-        let bounds = Bounds { most, others: beside.len(), protected: protected(metadata, now_ms) };
-        let going: HashSet<i64> = surplus(&moments, &bounds, now_ms).into_iter().collect();
-        if going.is_empty() {
+        let mut bounds = Bounds { most, others: beside.len(), protected: protected(metadata, now_ms) };
+        if surplus(&moments, &bounds, now_ms).is_empty() {
             return Ok(Thinned::default());
         }
+        // Read only now: it takes the summary of every snapshot.
+        bounds.protected.extend(around_changes(&line));
+        let going: HashSet<i64> = surplus(&moments, &bounds, now_ms).into_iter().collect();
         let version = super::flush::version_of(metadata);
         let mut reached: HashSet<String> = listed.iter().map(|manifest| manifest.manifest_path.clone()).collect();
         reached.extend(self.reached(&beside, version).await?);
         let mut thinned = Thinned::default();
         for run in runs(&line, &going) {
-            if run.going.iter().chain(&run.behind).all(|snapshot| is_append(snapshot)) {
-                self.take_away(&run, &reached, metadata, &mut thinned).await?;
-            }
+            self.take_away(&run, &reached, metadata, &mut thinned).await?;
         }
         Ok(thinned)
     }

@@ -33,30 +33,31 @@ pub(super) struct FileLayout {
 /// Rows after which it is looked whether a file is large enough.
 const LOOK_EVERY_ROWS: usize = 8_192;
 
+/// What names files, and what takes them.
+pub(super) type Outlet<'a> = (&'a mut dyn FnMut() -> String, &'a mut dyn FnMut(DataObject) -> Result<()>);
+
 /// Encodes the rows of one partition, all under the same columns, into as many files as the table's target size makes of
-/// them. `location` names each.
+/// them.
 pub(super) fn encode(
     rows: &[RecordBatch],
     partition: &Struct,
     layout: &FileLayout,
-    mut location: impl FnMut() -> String,
-) -> Result<Vec<DataObject>> {
+    (location, give): Outlet<'_>,
+) -> Result<()> {
     let first = rows.first().ok_or_else(|| Error::internal("A file has no rows"))?;
     let all: usize = rows.iter().map(RecordBatch::num_rows).sum();
     let properties = layout.writing.parquet(all);
-    let mut objects = Vec::new();
     let mut file = OpenFile::new(first.schema(), &properties)?;
     for batch in rows {
         for start in (0..batch.num_rows()).step_by(LOOK_EVERY_ROWS) {
             if file.size() >= layout.writing.target_bytes {
                 let full = std::mem::replace(&mut file, OpenFile::new(first.schema(), &properties)?);
-                objects.push(full.close(location(), partition, layout)?);
+                give(full.close(location(), partition, layout)?)?;
             }
             file.write(batch.slice(start, LOOK_EVERY_ROWS.min(batch.num_rows() - start)))?;
         }
     }
-    objects.push(file.close(location(), partition, layout)?);
-    Ok(objects)
+    give(file.close(location(), partition, layout)?)
 }
 
 /// A file that rows are being written to.

@@ -65,11 +65,12 @@ pub fn surplus(moments: &[Moment], bounds: &Bounds, now_ms: i64) -> Vec<i64> {
 fn has_its_rung(moment: Moment, next: Moment, now_ms: i64) -> bool {
     let age = now_ms.saturating_sub(moment.at_ms);
     let last_of = |length_ms: i64| moment.at_ms.div_euclid(length_ms) != next.at_ms.div_euclid(length_ms);
-    match age {
-        ..=ALL_FOR_MS => true,
-        ..=MINUTES_FOR_MS => last_of(MINUTE_MS),
-        ..=HOURS_FOR_MS => last_of(60 * MINUTE_MS),
-        _ => false,
+    if age <= ALL_FOR_MS {
+        true
+    } else if age <= MINUTES_FOR_MS {
+        last_of(MINUTE_MS)
+    } else {
+        age <= HOURS_FOR_MS && last_of(60 * MINUTE_MS)
     }
 }
 

@@ -1,9 +1,11 @@
 //! The `idempotency_key` table: what was answered under a key that a client chose.
 
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, AssertSqlSafe};
 
+use super::moves::placeholders;
 use super::{Store, column, unavailable};
 use crate::error::Result;
+use crate::limits;
 
 /// An answer, and the key and request that it belongs to.
 #[derive(Debug, Clone)]
@@ -21,25 +23,38 @@ pub struct KeyRow {
 }
 
 impl Store {
-    /// The fingerprint and the answer that are kept under a key, if any are and have not expired.
-    pub async fn find_key(&self, scope: &str, key: &str) -> Result<Option<(String, String)>> {
+    /// What is kept under these keys and has not expired, in no order. Each is a scope and a key.
+    pub async fn find_keys(&self, keys: &[(&str, &str)]) -> Result<Vec<KeyRow>> {
         let mut connection = self.read().await?;
-        let row = sqlx::query(
-            "select fingerprint, answer from idempotency_key where scope = $1 and key = $2 and expires_ms > $3",
-        )
-        .bind(scope)
-        .bind(key)
-        .bind(self.clock.now_ms())
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(unavailable)?;
-        row.map(|row| Ok((column(&row, "fingerprint")?, column(&row, "answer")?))).transpose()
+        let mut found = Vec::new();
+        for some in keys.chunks(limits::KEYS_PER_STATEMENT) {
+            let sql = format!(
+                "select scope, key, fingerprint, answer, expires_ms from idempotency_key
+                 where expires_ms > $1 and (scope, key) in (values {})",
+                placeholders(some.len(), 2, 2)
+            );
+            let mut query = sqlx::query(AssertSqlSafe(sql)).bind(self.clock.now_ms());
+            for (scope, key) in some {
+                query = query.bind(*scope).bind(*key);
+            }
+            let rows = query.fetch_all(&mut *connection).await.map_err(unavailable)?;
+            for row in &rows {
+                found.push(KeyRow {
+                    scope: column(row, "scope")?,
+                    key: column(row, "key")?,
+                    fingerprint: column(row, "fingerprint")?,
+                    answer: column(row, "answer")?,
+                    expires_ms: column(row, "expires_ms")?,
+                });
+            }
+        }
+        Ok(found)
     }
 
-    /// Keeps an answer that has no effect beside it.
+    /// Keeps an answer that has no effect beside it, if none is kept under its key.
     pub async fn keep_key(&self, row: &KeyRow) -> Result<()> {
         let mut transaction = self.write().await?;
-        insert(&mut transaction, row).await?;
+        insert(&mut transaction, std::slice::from_ref(row), self.clock.now_ms()).await?;
         transaction.commit().await
     }
 
@@ -70,20 +85,29 @@ impl Store {
     }
 }
 
-/// Adds a key in the transaction of its effect, in place of one that has expired.
-pub(super) async fn insert(connection: &mut AnyConnection, row: &KeyRow) -> Result<()> {
-    sqlx::query(
-        "insert into idempotency_key (scope, key, fingerprint, answer, expires_ms) values ($1, $2, $3, $4, $5)
-         on conflict (scope, key)
-         do update set fingerprint = excluded.fingerprint, answer = excluded.answer, expires_ms = excluded.expires_ms",
-    )
-    .bind(row.scope.as_str())
-    .bind(row.key.as_str())
-    .bind(row.fingerprint.as_str())
-    .bind(row.answer.as_str())
-    .bind(row.expires_ms)
-    .execute(&mut *connection)
-    .await
-    .map_err(unavailable)?;
-    Ok(())
+/// Adds keys in the transaction of their effect, in place of those that have expired; whether none was there.
+pub(super) async fn insert(connection: &mut AnyConnection, keys: &[KeyRow], now_ms: i64) -> Result<bool> {
+    for some in keys.chunks(limits::KEYS_PER_STATEMENT) {
+        let sql = format!(
+            "insert into idempotency_key (scope, key, fingerprint, answer, expires_ms) values {}
+             on conflict (scope, key)
+             do update set fingerprint = excluded.fingerprint, answer = excluded.answer, expires_ms = excluded.expires_ms
+             where idempotency_key.expires_ms <= $1",
+            placeholders(some.len(), 5, 2)
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(now_ms);
+        for row in some {
+            query = query
+                .bind(row.scope.as_str())
+                .bind(row.key.as_str())
+                .bind(row.fingerprint.as_str())
+                .bind(row.answer.as_str())
+                .bind(row.expires_ms);
+        }
+        let added = query.execute(&mut *connection).await.map_err(unavailable)?;
+        if added.rows_affected() != some.len() as u64 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -47,7 +47,7 @@ impl Store {
                 format!("Namespace already exists: {namespace}"),
             ));
         }
-        keep(&mut transaction, key).await?;
+        keep(&mut transaction, key, self.clock.now_ms()).await?;
         transaction.commit().await
     }
 
@@ -86,7 +86,7 @@ impl Store {
             .execute(&mut *transaction)
             .await
             .map_err(unavailable)?;
-        keep(&mut transaction, key.as_ref()).await?;
+        keep(&mut transaction, key.as_ref(), self.clock.now_ms()).await?;
         transaction.commit().await?;
         Ok(made)
     }
@@ -127,7 +127,7 @@ impl Store {
             .execute(&mut *transaction)
             .await
             .map_err(unavailable)?;
-        keep(&mut transaction, key).await?;
+        keep(&mut transaction, key, self.clock.now_ms()).await?;
         transaction.commit().await
     }
 
@@ -159,10 +159,14 @@ impl Store {
 }
 
 /// Keeps the key that a change was done under, if it was under one.
-async fn keep(transaction: &mut AnyConnection, key: Option<&KeyRow>) -> Result<()> {
-    match key {
-        Some(key) => keys::insert(transaction, key).await,
-        None => Ok(()),
+async fn keep(transaction: &mut AnyConnection, key: Option<&KeyRow>, now_ms: i64) -> Result<()> {
+    let Some(key) = key else { return Ok(()) };
+    match keys::insert(transaction, std::slice::from_ref(key), now_ms).await? {
+        true => Ok(()),
+        false => Err(Error::new(
+            Kind::Unavailable,
+            "This key's request was done meanwhile; nothing was done again: ask again",
+        )),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, AssertSqlSafe};
 
 use super::moves::{self, Move};
 use super::swap::{NewTable, PointedFile, Pointer, Refusal, Removal, Step, Swap, Verdict};
@@ -163,11 +163,11 @@ async fn delete(connection: &mut AnyConnection, swap: &Swap, row: &TableRow, kee
     if gone.rows_affected() == 0 {
         return Ok(Err(Refusal::Moved(row.name.clone())));
     }
-    sqlx::query("delete from metrics_report where tabular_id = $1")
-        .bind(&*row.id)
-        .execute(&mut *connection)
-        .await
-        .map_err(unavailable)?;
+    let of_it = [("metrics_report", "tabular_id", &row.id), ("producer", "table_uuid", &row.uuid)];
+    for (table, by, id) in of_it {
+        let sql = format!("delete from {table} where {by} = $1");
+        sqlx::query(AssertSqlSafe(sql)).bind(&**id).execute(&mut *connection).await.map_err(unavailable)?;
+    }
     gc::enqueue_purge(connection, swap, row, keep_data).await?;
     Ok(Ok(None))
 }

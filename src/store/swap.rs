@@ -17,7 +17,9 @@ use tokio::sync::{Mutex as Turn, oneshot};
 
 use super::database::Database;
 use super::keys::KeyRow;
+use super::log_marks::Mark;
 use super::pointers::Pointers;
+use super::producers::Advance;
 use super::tables::TableRow;
 use super::writer::Writer;
 use super::{Writing, commit_unknown, unavailable};
@@ -33,12 +35,31 @@ pub struct Swap {
     pub warehouse: WarehouseName,
     /// What is to happen, in order.
     pub steps: Vec<Step>,
-    /// Objects that become unreachable by it and are to be deleted.
-    pub doomed: Vec<String>,
     /// The time it happens at.
     pub now_ms: i64,
-    /// The key that it is done under, kept if it is applied.
-    pub key: Option<KeyRow>,
+    /// What is written with it.
+    pub alongside: Alongside,
+}
+
+/// What is written in the transaction of a swap that is applied, and not without it.
+#[derive(Debug, Clone, Default)]
+pub struct Alongside {
+    /// Objects that become unreachable by it and are to be deleted.
+    pub doomed: Vec<String>,
+    /// What is answered under keys. One that is there already refuses the swap.
+    pub keys: Vec<KeyRow>,
+    /// How far producers are. One that is elsewhere than expected refuses the swap.
+    pub producers: Vec<Advance>,
+    /// Up to where the log's entries are committed. If they were before, the swap is refused.
+    pub mark: Option<Mark>,
+}
+
+impl Alongside {
+    /// Whether there is nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { doomed, keys, producers, mark } = self;
+        doomed.is_empty() && keys.is_empty() && producers.is_empty() && mark.is_none()
+    }
 }
 
 /// One change of a pointer.
@@ -160,6 +181,8 @@ pub enum Refusal {
     LocationTaken(String),
     /// The file that the pointer was to name is queued for deletion.
     Doomed(String),
+    /// A key, a producer or the log is further than was thought: look again what is left to do.
+    Known,
 }
 
 /// The swaps that wait, and the one writer. Cheap to clone.

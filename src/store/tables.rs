@@ -56,6 +56,23 @@ impl Store {
         Ok(found)
     }
 
+    /// The name of the live table with this identity, if there is one.
+    pub async fn name_of(&self, warehouse: &WarehouseName, uuid: &str) -> Result<Option<TableName>> {
+        let mut connection = self.read().await?;
+        let row = sqlx::query(
+            "select namespace, name from tabular
+             where warehouse = $1 and uuid = $2 and kind = 'table' and dropped_ms is null limit 1",
+        )
+        .bind(warehouse.as_str())
+        .bind(uuid)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+        let Some(row) = row else { return Ok(None) };
+        let namespace = Namespace::from_path(column(&row, "namespace")?)?;
+        TableName::new(namespace, column(&row, "name")?).map(Some)
+    }
+
     /// The tables or views of a namespace whose names come after `after`, at most `most`, in the order of their names.
     /// The namespace must exist.
     pub async fn list_tabulars(

@@ -1,7 +1,7 @@
 //! The one writer that moves pointers: a group of swaps into one SQL transaction.
 //!
-//! Swaps that each move one pointer are one statement together; among others, each has its savepoint, so that one that is
-//! refused does not stop its neighbours.
+//! Swaps that each move one pointer are one statement together; else, and where what goes along with one of them refuses
+//! it, each has its savepoint, so that one that is refused does not stop its neighbours.
 //!
 //! It has a connection of its own. After an error, or a fault of ours in the middle, nobody knows in what state that is: it
 //! is dropped, and the database is opened and read again before the next group. If a commit's outcome is unknown, the
@@ -10,15 +10,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sqlx::{Any, AnyConnection, Connection, Transaction};
+use sqlx::{AnyConnection, Connection};
 
 use super::database::{Database, certainly_undone};
 use super::gc::{self, Doomed};
-use super::keys;
 use super::moves::{self, Move};
 use super::pointers::{Key, Pointers};
-use super::swap::{Queued, Step, Swap, Verdict};
-use super::{Writing, commit_failed, commit_unknown, step, unavailable};
+use super::swap::{Alongside, Queued, Refusal, Step, Swap, Verdict};
+use super::{Writing, commit_failed, commit_unknown, keys, log_marks, producers, step, unavailable};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::names::TableName;
@@ -127,16 +126,10 @@ impl Drop for UnderWay<'_> {
 async fn apply_together(database: &Database, connection: &mut AnyConnection, group: &[Queued]) -> Result<Vec<Verdict>> {
     failpoint::at("swap.begin")?;
     let verdicts = match Move::all(group.iter().map(|(swap, _)| swap)) {
-        Some(moves)
-            if database.is_ours_alone()
-                && group.iter().all(|(swap, _)| swap.doomed.is_empty() && swap.key.is_none()) =>
-        {
+        Some(moves) if database.is_ours_alone() && group.iter().all(|(swap, _)| swap.alongside.is_empty()) => {
             move_at_once(connection, &moves).await?
         }
-        moves => {
-            let transaction = database.begin(connection).await?;
-            apply_in_transaction(transaction, group, moves.as_deref()).await?
-        }
+        moves => apply_in_transaction(database, connection, group, moves.as_deref()).await?,
     };
     // From here on a failure is an answer that was lost.
     failpoint::at("swap.committed").map_err(commit_unknown)?;
@@ -151,49 +144,98 @@ async fn move_at_once(connection: &mut AnyConnection, moves: &[Move<'_>]) -> Res
 }
 
 async fn apply_in_transaction(
-    mut transaction: Transaction<'_, Any>,
+    database: &Database,
+    connection: &mut AnyConnection,
     group: &[Queued],
     moves: Option<&[Move<'_>]>,
 ) -> Result<Vec<Verdict>> {
-    let mut verdicts = Vec::with_capacity(group.len());
-    match (moves, group) {
-        (Some(moves), _) => verdicts = moves::apply(&mut transaction, moves).await?,
-        // Alone, a swap needs no savepoint: the transaction is one.
-        (None, [(swap, _)]) => verdicts.push(apply_steps(&mut transaction, swap).await?),
-        (None, _) => {
-            for (swap, _) in group {
-                verdicts.push(apply_among_others(&mut transaction, swap).await?);
+    let mut transaction = database.begin(&mut *connection).await?;
+    let together = match moves {
+        Some(moves) => move_together(&mut transaction, group, moves).await?,
+        None => None,
+    };
+    let verdicts = match together {
+        Some(verdicts) => verdicts,
+        None => {
+            if moves.is_some() {
+                transaction.rollback().await.map_err(unavailable)?;
+                transaction = database.begin(connection).await?;
             }
+            one_by_one(&mut transaction, group).await?
         }
-    }
+    };
     if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Refused(_))) {
         transaction.rollback().await.map_err(unavailable)?;
         return Ok(verdicts);
-    }
-    let applied = group.iter().zip(&verdicts).filter(|(_, verdict)| matches!(verdict, Verdict::Applied(_)));
-    let applied = applied.map(|((swap, _), _)| swap);
-    gc::enqueue_files(&mut transaction, applied.clone().flat_map(doomed)).await?;
-    for key in applied.filter_map(|swap| swap.key.as_ref()) {
-        keys::insert(&mut transaction, key).await?;
     }
     failpoint::at("swap.applied")?;
     transaction.commit().await.map_err(commit_failed)?;
     Ok(verdicts)
 }
 
-fn doomed(swap: &Swap) -> impl Iterator<Item = Doomed<'_>> {
-    swap.doomed.iter().map(|location| Doomed { warehouse: &swap.warehouse, location, now_ms: swap.now_ms })
+/// All in one statement; `None` where what goes along with one of them refuses it, which nothing here can undo alone.
+async fn move_together(
+    transaction: &mut AnyConnection,
+    group: &[Queued],
+    moves: &[Move<'_>],
+) -> Result<Option<Vec<Verdict>>> {
+    let verdicts = moves::apply(transaction, moves).await?;
+    let applied = group.iter().zip(&verdicts).filter(|(_, verdict)| matches!(verdict, Verdict::Applied(_)));
+    let applied: Vec<&Swap> = applied.map(|((swap, _), _)| swap).collect();
+    gc::enqueue_files(transaction, applied.iter().flat_map(|swap| doomed(swap))).await?;
+    for swap in applied {
+        if !put_alongside(transaction, swap).await? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(verdicts))
 }
 
-/// Applies a swap among others: if it is refused, they go on without it.
-async fn apply_among_others(transaction: &mut AnyConnection, swap: &Swap) -> Result<Verdict> {
-    sqlx::query("savepoint swap").execute(&mut *transaction).await.map_err(unavailable)?;
+/// Whether everything but the files that go along with a swap could be written.
+async fn put_alongside(transaction: &mut AnyConnection, swap: &Swap) -> Result<bool> {
+    let Alongside { keys, producers, mark, .. } = &swap.alongside;
+    let marked = match mark {
+        Some(mark) => log_marks::put(transaction, mark).await?,
+        None => true,
+    };
+    Ok(marked
+        && keys::insert(transaction, keys, swap.now_ms).await?
+        && producers::advance(transaction, producers, swap.now_ms).await?)
+}
+
+fn doomed(swap: &Swap) -> impl Iterator<Item = Doomed<'_>> {
+    let files = swap.alongside.doomed.iter();
+    files.map(|location| Doomed { warehouse: &swap.warehouse, location, now_ms: swap.now_ms })
+}
+
+/// Applies swaps of which each goes on without those that are refused.
+async fn one_by_one(transaction: &mut AnyConnection, group: &[Queued]) -> Result<Vec<Verdict>> {
+    if let [(swap, _)] = group {
+        // Alone it needs no savepoint: the transaction is one.
+        return Ok(vec![apply_whole(transaction, swap).await?]);
+    }
+    let mut verdicts = Vec::with_capacity(group.len());
+    for (swap, _) in group {
+        sqlx::query("savepoint swap").execute(&mut *transaction).await.map_err(unavailable)?;
+        let verdict = apply_whole(transaction, swap).await?;
+        if let Verdict::Refused(_) = verdict {
+            sqlx::query("rollback to savepoint swap").execute(&mut *transaction).await.map_err(unavailable)?;
+        }
+        sqlx::query("release savepoint swap").execute(&mut *transaction).await.map_err(unavailable)?;
+        verdicts.push(verdict);
+    }
+    Ok(verdicts)
+}
+
+/// A swap and what goes along with it; where it is refused, some of it may have been written.
+async fn apply_whole(transaction: &mut AnyConnection, swap: &Swap) -> Result<Verdict> {
     let verdict = apply_steps(transaction, swap).await?;
     if let Verdict::Refused(_) = verdict {
-        sqlx::query("rollback to savepoint swap").execute(&mut *transaction).await.map_err(unavailable)?;
+        return Ok(verdict);
     }
-    sqlx::query("release savepoint swap").execute(&mut *transaction).await.map_err(unavailable)?;
-    Ok(verdict)
+    gc::enqueue_files(transaction, doomed(swap)).await?;
+    let written = put_alongside(transaction, swap).await?;
+    Ok(if written { verdict } else { Verdict::Refused(Refusal::Known) })
 }
 
 async fn apply_steps(transaction: &mut AnyConnection, swap: &Swap) -> Result<Verdict> {

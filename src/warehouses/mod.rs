@@ -17,7 +17,7 @@ use crate::catalog::check::{Check, Report};
 use crate::catalog::once::Keys;
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result, What};
-use crate::ingest::{Ingest, IngestSettings};
+use crate::ingest::{Ingest, IngestSettings, Log, Recovered};
 use crate::lake::Warehouse;
 use crate::lake::described::{Description, Secrets, Surroundings};
 use crate::lake::location::Location;
@@ -153,6 +153,8 @@ pub struct Opening {
     pub keys: Keys,
     /// What bounds ingest into all of them together.
     pub ingest: IngestSettings,
+    /// Where rows go that are acknowledged before they are committed.
+    pub log: Log,
     /// What all have in common.
     pub around: Surroundings,
     /// What secrets in the database are sealed with.
@@ -200,6 +202,28 @@ impl Warehouses {
             upkeep.serve(set.catalogs(), set.closed.is_empty());
         }
         *self.set.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
+    }
+
+    /// Takes up the rows that an earlier process acknowledged and did not commit. Those of a warehouse that is not served
+    /// stay in the log.
+    pub fn recover(&self, entries: Vec<Recovered>) -> Result<()> {
+        let set = self.set();
+        let mut left = 0;
+        for entry in entries {
+            match set.place_of(entry.warehouse()) {
+                Some(place) => set.served[place].ingest.recover(entry)?,
+                None => left += 1,
+            }
+        }
+        if left > 0 {
+            tracing::error!(entries = left, "rows in the log are for warehouses that are not served: they stay there");
+        }
+        Ok(())
+    }
+
+    /// From now on no rows are kept waiting for others.
+    pub fn hurry(&self) {
+        self.set().all().for_each(|served| served.ingest.stop());
     }
 
     /// The one that is meant where none is named.
@@ -251,9 +275,14 @@ impl Opening {
 
     /// All ingest is bounded together.
     fn serve(&self, set: &Set, catalog: Catalog, settings: WarehouseSettings, origin: Origin) -> Served {
-        let ingest = match set.served.first() {
-            Some(first) => first.ingest.also_into(catalog.clone()),
-            None => Ingest::new(catalog.clone(), self.ingest.clone()),
+        // What waits for the tables of a warehouse goes on waiting where that is described anew.
+        let own = set.place_of(settings.name.as_str());
+        let ingest = match own {
+            Some(own) => set.served[own].ingest.over(catalog.clone()),
+            None => match set.served.first() {
+                Some(first) => first.ingest.also_into(catalog.clone()),
+                None => Ingest::new(catalog.clone(), self.ingest.clone(), self.log.clone()),
+            },
         };
         Served { catalog, ingest, settings, origin }
     }

@@ -81,12 +81,14 @@ pub fn small() {
     let server = Server::fresh();
     let row = one_row();
     let push = Push { path: "/ingest/v1/ns/one", kind: NDJSON, body: &row };
+    let logged = Push { path: "/ingest/v1/ns/one?ack=wal", ..push };
     let answer = br#"{"rows":{"received":1,"written":1,"rejected":0,"duplicate":0},"tables":[{"table":"ns.one","snapshot_id":6049603647058334673,"sequence_number":1,"files":1}],"ack":"commit","duplicate":false,"errors":[],"errors_truncated":false}"#;
     let bare = Bare::start(answer);
     let bare_push = Push { path: "/", ..push };
     for (name, address, pid, push, count) in [
         ("bare route", bare.address(), bare.pid(), &bare_push, 400_000),
         ("ack=commit", server.address(), server.pid(), &push, 100_000),
+        ("ack=wal   ", server.address(), server.pid(), &logged, 300_000),
     ] {
         load::push(address, push, CONNECTIONS, count / 10);
         let mut took = Vec::new();

@@ -4,6 +4,7 @@
 //!
 //! Built only with the feature `failpoints`: `cargo test --features failpoints failpoints`.
 
+mod acknowledged;
 mod process;
 mod world;
 
@@ -67,8 +68,9 @@ async fn ask(world: &mut World, operation: Operation, failpoints: &str) -> (Proc
 #[test]
 fn every_step_has_a_case() {
     let mut tried: BTreeSet<&str> = cases().into_iter().map(|(_, step, _)| step).collect();
-    // Those of deletion have tests of their own below.
+    // Those of deletion and of the log have tests of their own.
     tried.extend(["gc.begin", "gc.manifest", "gc.deleted"]);
+    tried.extend(acknowledged::STEPS);
     assert_eq!(tried, floeberg::failpoint::STEPS.iter().copied().collect());
 }
 

@@ -163,6 +163,24 @@ impl World {
         }
     }
 
+    /// Two rows that may be there from now on, and their ids.
+    pub fn rows_to_acknowledge(&mut self) -> ([i64; 2], Value) {
+        self.turn += 1;
+        let ids = [self.turn * 10, self.turn * 10 + 1];
+        self.these_are_sent(&ids);
+        (ids, json!([{"id": ids[0], "part": 0}, {"id": ids[1], "part": 1}]))
+    }
+
+    /// These rows may be there.
+    pub fn these_are_sent(&mut self, ids: &[i64]) {
+        self.sent.extend(ids);
+    }
+
+    /// These rows must be there.
+    pub fn these_are_acknowledged(&mut self, ids: &[i64]) {
+        self.acknowledged.extend(ids);
+    }
+
     /// Waits for the last request's effect, a bounded time.
     pub async fn comes(&self, server: &Process, operation: Operation) -> bool {
         for _ in 0..150 {

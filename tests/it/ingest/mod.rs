@@ -1,8 +1,10 @@
 //! Rows pushed over HTTP: what is committed, what is refused, what is created.
 
+mod acknowledged;
 mod append;
 mod formats;
 mod growth;
+mod once;
 mod refusals;
 mod tables;
 mod thinning;

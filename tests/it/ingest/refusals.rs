@@ -93,7 +93,7 @@ async fn bodies_that_are_not_rows_are_refused() {
 async fn parameters_that_mean_nothing_are_named() {
     let server = Server::start().await;
     for (query, part) in [
-        ("ack=wal", "ack=wal"),
+        ("ack=soon", "ack=soon"),
         ("on_error=skip", "on_error"),
         ("time_precision=round", "time_precision=round"),
         ("timeout=soon", "timeout=soon"),

@@ -9,8 +9,10 @@ use floeberg::error::{Kind, What};
 use floeberg::names::{Namespace, TableName, Tabular, WarehouseName};
 use floeberg::store::Store;
 use floeberg::store::keys::KeyRow;
+use floeberg::store::log_marks::Mark;
+use floeberg::store::producers::{Advance, Standing};
 use floeberg::store::reports::Report;
-use floeberg::store::swap::{NewTable, PointedFile, Pointer, Refusal, Removal, Step, Swap, Verdict};
+use floeberg::store::swap::{Alongside, NewTable, PointedFile, Pointer, Refusal, Removal, Step, Swap, Verdict};
 use floeberg::store::tables::{LocationUse, TableRow};
 use floeberg::store::tokens::TokenRow;
 
@@ -65,6 +67,7 @@ async fn everything(store: &Store) {
     several_at_once(store).await;
     all_or_nothing(store).await;
     keys(store).await;
+    producers_and_marks(store).await;
     functions(store).await;
     tokens(store).await;
     reports(store).await;
@@ -94,7 +97,7 @@ fn pointer(location: &str, file: &str) -> Pointer {
 }
 
 fn swap(steps: Vec<Step>) -> Swap {
-    Swap { warehouse: lake(), steps, doomed: Vec::new(), now_ms: 1_000, key: None }
+    Swap { warehouse: lake(), steps, now_ms: 1_000, alongside: Alongside::default() }
 }
 
 fn insert(table: &str, location: &str) -> Step {
@@ -262,21 +265,64 @@ fn key(of: &str, expires_ms: i64) -> KeyRow {
 async fn keys(store: &Store) {
     let far = i64::MAX / 2;
     let row = found(store, "many22").await.expect("there");
-    let with = |file: &str, of: &str| Swap { key: Some(key(of, far)), ..swap(vec![replace(&row, file)]) };
-    applied(store, with("k", "done")).await;
-    let lost = store.swap(with("l", "lost")).await.expect("an outcome");
+    let with = |row: &Arc<TableRow>, file: &str, of: &str| {
+        let alongside = Alongside { keys: vec![key(of, far)], ..Alongside::default() };
+        Swap { alongside, ..swap(vec![replace(row, file)]) }
+    };
+    applied(store, with(&row, "k", "done")).await;
+    let lost = store.swap(with(&row, "l", "lost")).await.expect("an outcome");
     assert!(matches!(lost, Verdict::Refused(_)));
-    assert_eq!(store.find_key("s", "done").await.expect("read"), Some(("f".to_owned(), "{\"é\":1}".to_owned())));
-    assert_eq!(store.find_key("s", "lost").await.expect("read"), None);
-    assert_eq!(store.find_key("other", "done").await.expect("read"), None);
+    let answers = async |keys: &[(&str, &str)]| {
+        let mut found = store.find_keys(keys).await.expect("read");
+        found.sort_by(|one, other| one.key.cmp(&other.key));
+        found.into_iter().map(|row| (row.key, row.answer)).collect::<Vec<_>>()
+    };
+    let done = ("done".to_owned(), "{\"é\":1}".to_owned());
+    assert_eq!(answers(&[("s", "done"), ("s", "lost"), ("other", "done")]).await, [done]);
+    // Who is too late for a key does nothing, alone and among others, which go on without him.
+    let [row, other] = [found(store, "many22").await.expect("there"), found(store, "many23").await.expect("there")];
+    let again = store.swap(with(&row, "again", "done")).await.expect("an outcome");
+    assert!(matches!(again, Verdict::Refused(Refusal::Known)), "{again:?}");
+    let (late, fresh) = (store.swap(with(&row, "late", "done")), store.swap(with(&other, "fresh", "new")));
+    let (late, fresh) = futures::future::join(late, fresh).await;
+    assert!(matches!(late, Ok(Verdict::Refused(Refusal::Known))) && matches!(fresh, Ok(Verdict::Applied(_))));
+    assert_eq!(found(store, "many22").await, Some(row));
+    assert_eq!(answers(&[("s", "done"), ("s", "new")]).await.len(), 2);
     for number in 0..5 {
         store.keep_key(&key(&format!("old{number}"), 1)).await.expect("kept");
     }
-    assert_eq!(store.find_key("s", "old1").await.expect("read"), None);
-    assert_eq!(store.count_keys().await.expect("counted"), 6);
+    assert_eq!(answers(&[("s", "old1")]).await, []);
+    assert_eq!(store.count_keys().await.expect("counted"), 7);
     assert_eq!(store.drop_expired_keys(3).await.expect("dropped"), 3);
     assert_eq!(store.drop_expired_keys(3).await.expect("dropped"), 2);
-    assert_eq!(store.count_keys().await.expect("counted"), 1);
+    assert_eq!(store.count_keys().await.expect("counted"), 2);
+}
+
+async fn producers_and_marks(store: &Store) {
+    let at =
+        |epoch: i64, sequence: i64| Standing { epoch, sequence, offset_token: Some(format!("{epoch}/{sequence}")) };
+    let advance = async |file: &str, from: Option<Standing>, to: Standing, (first, last): (i64, i64)| {
+        let row = found(store, "many24").await.expect("there");
+        let mark = Mark { table_uuid: row.uuid.to_string(), first, last };
+        let producer = Advance { table_uuid: row.uuid.to_string(), producer: "p".to_owned(), from, to };
+        let alongside = Alongside { producers: vec![producer], mark: Some(mark), ..Alongside::default() };
+        let verdict = store.swap(Swap { alongside, ..swap(vec![replace(&row, file)]) }).await.expect("an outcome");
+        matches!(verdict, Verdict::Applied(_))
+    };
+    let uuid = Arc::clone(&found(store, "many24").await.expect("there").uuid);
+    assert_eq!(store.producer(&uuid, "p").await.expect("read"), None);
+    assert!(advance("p1", None, at(0, 5), (1, 3)).await);
+    assert_eq!(store.producer(&uuid, "p").await.expect("read"), Some(at(0, 5)));
+    assert!(!advance("p2", None, at(0, 6), (4, 4)).await, "it is known by now");
+    assert!(!advance("p3", Some(at(0, 4)), at(0, 6), (4, 4)).await, "it is further");
+    assert!(!advance("p4", Some(at(0, 5)), at(0, 6), (3, 4)).await, "entry 3 is committed");
+    assert_eq!(store.log_mark(&uuid).await.expect("read"), Some(3), "nothing of those that were refused");
+    assert!(advance("p5", Some(at(0, 5)), at(1, -1), (4, 9)).await);
+    assert_eq!(store.producer(&uuid, "p").await.expect("read"), Some(at(1, -1)));
+    let mark = Mark { table_uuid: uuid.to_string(), first: 10, last: 12 };
+    let alone = Alongside { mark: Some(mark), ..Alongside::default() };
+    applied(store, Swap { alongside: alone, ..swap(Vec::new()) }).await;
+    assert_eq!(store.log_marks().await.expect("read"), [(uuid.to_string(), 12)]);
 }
 
 async fn functions(store: &Store) {
@@ -340,7 +386,7 @@ async fn still_there(store: &Store) {
     assert_eq!(store.namespace_properties(&lake(), &namespace(&["ns"])).await.expect("there").len(), 2);
     assert_eq!(found(store, "many20").await.expect("there").version, 1);
     assert_eq!(store.function(&lake(), &name("f")).await.expect("there"), "{\"v\":2}");
-    assert!(store.find_key("s", "done").await.expect("read").is_some());
+    assert_eq!(store.find_keys(&[("s", "done")]).await.expect("read").len(), 1);
 }
 
 async fn two_writers(a: &Store, b: &Store) {

@@ -1,0 +1,315 @@
+//! The server's own log: rows that are acknowledged before they are committed (`ack=wal`).
+//!
+//! One thread writes it. Whatever waits is written together and made durable with one sync; then the rows join their
+//! tables' queues, in the order of the log, and their senders hear of it. Rows of one table and schema that say nothing of
+//! themselves become one entry. Up to which entry a table's rows are committed stands in the database, in the transaction
+//! that committed them ([`crate::store::log_marks`]); a file goes when all that is in it is settled.
+//!
+//! At a start, entries behind their table's mark are read again ([`Log::open`]).
+//!
+//! How it fails: a file that could not be written or synced is never written to again, and whose rows were to go into it
+//! hears that their fate is unknown: a later start may find them. Where no file can be begun, certainly nothing was
+//! written.
+
+mod record;
+mod segment;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use super::queue::{Queues, Waiting, Whom};
+use crate::clock;
+use crate::error::{Error, Kind, Result};
+use crate::failpoint;
+use crate::limits;
+
+pub(super) use record::Described;
+use segment::{Segment, Writing};
+
+/// The way into the log. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Log {
+    sender: mpsc::Sender<Append>,
+    bytes: Arc<AtomicU64>,
+}
+
+/// Rows that are to be written.
+#[derive(Debug)]
+struct Append {
+    rows: Waiting,
+    queues: Queues,
+    done: oneshot::Sender<Result<()>>,
+}
+
+/// The place of rows in the log.
+#[derive(Debug)]
+pub(super) struct Logged {
+    /// The entry's number.
+    pub(super) number: i64,
+    segment: Arc<Segment>,
+}
+
+impl Logged {
+    /// The entry's rows are committed, or reported as lost, and its table's mark is past it.
+    pub(super) fn settled(self) {
+        self.segment.settled();
+    }
+}
+
+/// An entry that an earlier process left behind.
+#[derive(Debug)]
+pub struct Recovered {
+    pub(super) described: Described,
+    pub(super) rows: RecordBatch,
+    pub(super) logged: Logged,
+}
+
+impl Recovered {
+    /// The warehouse that it is for.
+    pub fn warehouse(&self) -> &str {
+        &self.described.warehouse
+    }
+}
+
+impl Log {
+    /// Opens the log in a folder, which is made when it is first needed, and reads what is not settled: what is behind its
+    /// table's mark.
+    pub fn open(folder: &Path, marks: &[(String, i64)]) -> Result<(Self, Vec<Recovered>)> {
+        let bytes = Arc::new(AtomicU64::new(0));
+        let marked: HashMap<&str, i64> = marks.iter().map(|(table, entry)| (table.as_str(), *entry)).collect();
+        let mut recovered = Vec::new();
+        let mut last = marks.iter().map(|(_, entry)| *entry).max().unwrap_or(0);
+        for path in files(folder)? {
+            last = last.max(recover(&path, &marked, &bytes, &mut recovered)?);
+        }
+        let (sender, receiver) = mpsc::channel(limits::LOG_WAITING_MAX);
+        let writer = Writer {
+            folder: folder.to_owned(),
+            bytes: Arc::clone(&bytes),
+            next: last + 1,
+            writing: None,
+            runtime: Handle::current(),
+        };
+        let name = "floeberg-log".to_owned();
+        let thread = std::thread::Builder::new().name(name).spawn(move || writer.run(receiver));
+        thread.map_err(|error| Error::new(Kind::Unavailable, "The log's thread cannot be started").because(error))?;
+        Ok((Self { sender, bytes }, recovered))
+    }
+
+    /// Writes rows; when this returns they are on the disk and in their table's queue.
+    pub(super) async fn append(&self, rows: Waiting, queues: Queues) -> Result<()> {
+        if self.bytes.load(Ordering::Relaxed) > limits::LOG_BYTES_MAX {
+            let message =
+                "The log is full of rows that could not be committed yet; nothing was written: try again later";
+            return Err(Error::new(Kind::Unavailable, message).with_code("wal_full"));
+        }
+        let (done, written) = oneshot::channel();
+        let stopped = || Error::new(Kind::CommitUnknown, "The log was cut off: the rows may or may not be written");
+        self.sender.send(Append { rows, queues, done }).await.map_err(|_| stopped())?;
+        written.await.map_err(|_| stopped())?
+    }
+}
+
+fn failed(path: &Path, error: std::io::Error) -> Error {
+    Error::new(Kind::Unavailable, format!("{} cannot be used: it holds rows that were acknowledged", path.display()))
+        .because(error)
+}
+
+/// The log's files, oldest first.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(folder, error)),
+    };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths = paths.collect::<Result<Vec<PathBuf>, _>>().map_err(|error| failed(folder, error))?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+/// Reads a file's entries that are not settled; the number of its last.
+fn recover(
+    path: &Path,
+    marked: &HashMap<&str, i64>,
+    bytes: &Arc<AtomicU64>,
+    recovered: &mut Vec<Recovered>,
+) -> Result<i64> {
+    let content = fs::read(path).map_err(|error| failed(path, error))?;
+    let records = record::all(&content).map_err(|at| {
+        Error::new(
+            Kind::Unavailable,
+            format!(
+                "{} is damaged at byte {at}, before rows that were acknowledged: put it back from a copy, or move it \
+                 away to start without its rows",
+                path.display()
+            ),
+        )
+    })?;
+    let mut left = Vec::new();
+    let mut last = 0;
+    for record in &records {
+        let number = i64::try_from(record.number).unwrap_or(i64::MAX);
+        last = number;
+        let described = record.described()?;
+        if marked.get(described.table_uuid.as_str()).is_none_or(|mark| *mark < number) {
+            left.push((number, described, record.rows()?));
+        }
+    }
+    let segment = Segment::found(path.to_owned(), content.len() as u64, Arc::clone(bytes), left.len());
+    recovered.extend(left.into_iter().map(|(number, described, rows)| Recovered {
+        described,
+        rows,
+        logged: Logged { number, segment: Arc::clone(&segment) },
+    }));
+    Ok(last)
+}
+
+/// The thread that writes.
+struct Writer {
+    folder: PathBuf,
+    bytes: Arc<AtomicU64>,
+    /// The number of the next entry.
+    next: i64,
+    writing: Option<Writing>,
+    /// Where the tasks of tables run.
+    runtime: Handle,
+}
+
+/// Rows that become one entry, and all who wait for them.
+struct Entry {
+    rows: Waiting,
+    queues: Queues,
+    waiting: Vec<oneshot::Sender<Result<()>>>,
+}
+
+impl Writer {
+    fn run(mut self, mut receiver: mpsc::Receiver<Append>) {
+        let runtime = self.runtime.clone();
+        let _entered = runtime.enter();
+        while let Some(first) = receiver.blocking_recv() {
+            let mut batch = vec![first];
+            while batch.len() < limits::LOG_WAITING_MAX
+                && let Ok(next) = receiver.try_recv()
+            {
+                batch.push(next);
+            }
+            self.write(batch);
+        }
+    }
+
+    fn write(&mut self, batch: Vec<Append>) {
+        let started = clock::tick();
+        let entries = match entries_of(batch) {
+            Ok(entries) => entries,
+            Err((error, waiting)) => return answer(waiting, &error),
+        };
+        match self.write_all(&entries) {
+            Ok((first, segment)) => {
+                metrics::histogram!("floeberg_ingest_wal_fsync_seconds").record(started.elapsed().as_secs_f64());
+                for (number, entry) in (first..).zip(entries) {
+                    let Entry { mut rows, queues, waiting } = entry;
+                    rows.whom = Whom::Nobody(Some(Logged { number, segment: Arc::clone(&segment) }));
+                    queues.submit(rows);
+                    waiting.into_iter().for_each(|one| drop(one.send(Ok(()))));
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = error.chain(), "the log cannot be written");
+                metrics::counter!("floeberg_write_failures_total", "stage" => "log").increment(1);
+                answer(entries.into_iter().flat_map(|entry| entry.waiting).collect(), &error);
+            }
+        }
+    }
+
+    /// Makes entries durable; the number of the first, and the file they are in.
+    fn write_all(&mut self, entries: &[Entry]) -> Result<(i64, Arc<Segment>)> {
+        let nothing = |error: std::io::Error| {
+            Error::new(Kind::Unavailable, "The log cannot be written; nothing was written: is the disk full?")
+                .with_code("wal_full")
+                .because(error)
+        };
+        if self.writing.as_ref().is_none_or(Writing::is_full) {
+            self.writing = None;
+            fs::create_dir_all(&self.folder).map_err(nothing)?;
+            let number = u64::try_from(self.next).unwrap_or(u64::MAX);
+            self.writing = Some(Writing::begin(&self.folder, number, &self.bytes).map_err(nothing)?);
+        }
+        let Some(writing) = &mut self.writing else { return Err(Error::internal("The log has no file")) };
+        failpoint::at("log.begin")?;
+        let mut records = Vec::new();
+        let first = self.next;
+        for (number, entry) in (first..).zip(entries) {
+            let number = u64::try_from(number).unwrap_or(u64::MAX);
+            let [rows] = &entry.rows.rows[..] else { return Err(Error::internal("An entry has no rows")) };
+            record::put(&mut records, number, writing.durable, &entry.rows.described(), rows)?;
+        }
+        // Whatever becomes of it, these numbers may stand in a file.
+        self.next += i64::try_from(entries.len()).unwrap_or(0);
+        let unknown = |error: Error| {
+            Error::new(Kind::CommitUnknown, "The log could not be written: the rows may or may not be in it")
+                .because(error)
+        };
+        let written = failpoint::at("log.written").map_err(unknown).and_then(|()| {
+            writing.append(&records).map_err(|error| unknown(Error::internal("A sync failed").because(error)))
+        });
+        let written = written.and_then(|()| failpoint::at("log.synced").map_err(unknown));
+        if written.is_err() {
+            self.writing = None;
+        }
+        written?;
+        let Some(writing) = &self.writing else { return Err(Error::internal("The log has no file")) };
+        writing.segment.added(entries.len());
+        Ok((first, Arc::clone(&writing.segment)))
+    }
+}
+
+fn answer(waiting: Vec<oneshot::Sender<Result<()>>>, error: &Error) {
+    waiting.into_iter().for_each(|one| drop(one.send(Err(error.copy()))));
+}
+
+type Waiters = Vec<oneshot::Sender<Result<()>>>;
+
+/// The entries that rows become, each of one batch.
+fn entries_of(batch: Vec<Append>) -> Result<Vec<Entry>, (Error, Waiters)> {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut plain: HashMap<(String, i32), usize> = HashMap::new();
+    for Append { rows, queues, done } in batch {
+        let alike = (rows.target.uuid.clone(), rows.target.schema_id);
+        match plain.get(&alike).filter(|_| rows.claims.is_empty()) {
+            Some(at) => {
+                let entry = &mut entries[*at];
+                entry.rows.join(rows);
+                entry.waiting.push(done);
+            }
+            None => {
+                if rows.claims.is_empty() {
+                    plain.insert(alike, entries.len());
+                }
+                entries.push(Entry { rows, queues, waiting: vec![done] });
+            }
+        }
+    }
+    for at in 0..entries.len() {
+        let rows = &mut entries[at].rows.rows;
+        if let [first, _, ..] = &rows[..] {
+            match concat_batches(&first.schema(), rows.iter()) {
+                Ok(together) => *rows = vec![together],
+                Err(error) => {
+                    let error = Error::internal("Rows cannot be put together").because(error);
+                    return Err((error, entries.into_iter().flat_map(|entry| entry.waiting).collect()));
+                }
+            }
+        }
+    }
+    Ok(entries)
+}

@@ -1,0 +1,377 @@
+//! What waits for each table, and the one task of a table that commits it.
+//!
+//! While a commit is in flight, the rows that arrive gather; they are the next commit. When that begins is decided by
+//! [`due`]. Rows that are acknowledged and could not be committed stay at the head of the queue, in their order, and are
+//! tried again after a pause that grows.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use tokio::sync::{Notify, oneshot};
+
+use super::claims::{Claims, KeyUnderWay, StandsAhead};
+use super::flush::{Lists, Target, lists};
+use super::log::{Described, Logged};
+use super::memory::{Memory, Reserved};
+use super::pace::{Load, Pace, due};
+use super::receipt::Receipt;
+use crate::catalog::Catalog;
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::limits;
+
+/// Rows that wait for a commit, and who waits with them.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) target: Target,
+    pub(super) rows: Vec<RecordBatch>,
+    /// How many rows there are, and their bytes.
+    pub(super) count: usize,
+    pub(super) bytes: usize,
+    pub(super) claims: Claims,
+    pub(super) whom: Whom,
+    /// The memory that the rows take; given back when they are committed.
+    pub(super) memory: Reserved,
+    pub(super) pace: Pace,
+    pub(super) since: Instant,
+    /// How often the table changed under it.
+    pub(super) tries: usize,
+    /// Why they cannot be written, where that is so of rows that are acknowledged.
+    pub(super) lost: Option<&'static str>,
+    /// Its key and its producer's place, known as long as this is.
+    pub(super) known: (Option<KeyUnderWay>, Option<StandsAhead>),
+}
+
+/// Who waits for rows to be committed.
+#[derive(Debug)]
+pub(super) enum Whom {
+    /// Their sender.
+    Sender(oneshot::Sender<Result<Receipt>>),
+    /// Nobody: they are acknowledged. Their place in the log, if they are in it.
+    Nobody(Option<Logged>),
+}
+
+impl Waiting {
+    /// Adds rows of the same schema that say nothing of themselves.
+    pub(super) fn join(&mut self, other: Self) {
+        self.count += other.count;
+        self.bytes += other.bytes;
+        self.rows.extend(other.rows);
+        self.memory.join(other.memory);
+    }
+
+    /// Whether they are acknowledged.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        matches!(self.whom, Whom::Nobody(_))
+    }
+
+    /// The entry's number in the log, if it is in it.
+    pub(super) fn number(&self) -> Option<i64> {
+        match &self.whom {
+            Whom::Nobody(Some(logged)) => Some(logged.number),
+            _ => None,
+        }
+    }
+
+    /// What the log says of them.
+    pub(super) fn described(&self) -> Described {
+        let key = self.claims.key.as_ref().map(|key| {
+            let (scope, text) = key.name();
+            (scope.to_owned(), text.to_owned(), key.fingerprint().to_owned())
+        });
+        Described {
+            warehouse: self.target.warehouse.to_string(),
+            namespace: self.target.name.namespace.path().to_owned(),
+            table: self.target.name.name.to_string(),
+            table_uuid: self.target.uuid.clone(),
+            schema_id: self.target.schema_id,
+            key,
+            producer: self.claims.producer.clone(),
+        }
+    }
+
+    /// They are done with, for good.
+    pub(super) fn settle(self, outcome: Result<Receipt>) {
+        match self.whom {
+            Whom::Sender(sender) => drop(sender.send(outcome)),
+            Whom::Nobody(Some(logged)) => logged.settled(),
+            Whom::Nobody(None) => {}
+        }
+    }
+}
+
+/// What is known of a table that rows wait for.
+#[derive(Debug)]
+struct Queue {
+    entries: VecDeque<Waiting>,
+    /// Bytes of the rows.
+    bytes: usize,
+    pace: Pace,
+    hurried: bool,
+    last_commit: Option<Instant>,
+    failures: Failures,
+    /// Entries that the commit in flight has taken.
+    in_flight: Option<InFlight>,
+    wake: Arc<Notify>,
+}
+
+/// What is being committed.
+#[derive(Debug, Clone, Copy)]
+struct InFlight {
+    since: Instant,
+    rows: usize,
+    bytes: usize,
+}
+
+/// Commits of acknowledged rows that failed, one after the other.
+#[derive(Debug, Default)]
+struct Failures {
+    in_a_row: u32,
+    not_before: Option<Instant>,
+}
+
+/// What a table's task does next.
+enum Next {
+    Commit(Vec<Waiting>),
+    Wait(Duration, Arc<Notify>),
+    Nothing,
+}
+
+/// What waits for a table, for people.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Buffered {
+    /// Rows that are not committed.
+    pub rows: usize,
+    /// Their bytes in memory.
+    pub bytes: usize,
+    /// Since when the oldest waits.
+    pub since: Option<Instant>,
+}
+
+/// The tables of a warehouse that have rows waiting or a commit in flight, by identity. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Queues {
+    pub(super) catalog: Catalog,
+    pub(super) lists: Lists,
+    memory: Memory,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    queues: Mutex<HashMap<String, Queue>>,
+    stopping: std::sync::atomic::AtomicBool,
+    errors: Errors,
+}
+
+/// The last error of each table's commits.
+type Errors = Mutex<HashMap<String, (i64, Error)>>;
+
+impl Queues {
+    pub(super) fn new(catalog: Catalog, memory: Memory) -> Self {
+        Self { catalog, lists: lists(), memory, shared: Arc::default() }
+    }
+
+    /// The same queues over the same warehouse described otherwise.
+    pub(super) fn over(&self, catalog: Catalog) -> Self {
+        Self { catalog, ..self.clone() }
+    }
+
+    /// Adds rows to what their table's next commit may take.
+    pub(super) fn submit(&self, rows: Waiting) {
+        let uuid = rows.target.uuid.clone();
+        let tight = self.memory.is_tight();
+        let mut queues = self.locked();
+        match queues.get_mut(&uuid) {
+            Some(queue) => {
+                queue.add(rows);
+                queue.wake.notify_one();
+            }
+            None => {
+                let mut queue = Queue::new(rows.pace);
+                queue.add(rows);
+                queues.insert(uuid.clone(), queue);
+                let this = self.clone();
+                drop(self.catalog.works().spawn(async move { this.run(uuid).await }));
+            }
+        }
+        drop(queues);
+        if tight {
+            self.memory.hurry();
+        }
+    }
+
+    /// Commits what waits for a table until nothing does.
+    async fn run(self, uuid: String) {
+        loop {
+            match self.next(&uuid) {
+                Next::Nothing => return,
+                Next::Wait(long, wake) => {
+                    tokio::select! {
+                        () = clock::sleep(long) => {}
+                        () = wake.notified() => {}
+                        () = self.memory.hurried() => {}
+                    }
+                }
+                Next::Commit(batch) => {
+                    let name = batch.first().map(|first| first.target.name.clone());
+                    if let Some(name) = name {
+                        self.catalog.give_way(&name).await;
+                    }
+                    let left = self.commit_in_order(batch).await;
+                    self.committed(&uuid, left);
+                }
+            }
+        }
+    }
+
+    fn next(&self, uuid: &str) -> Next {
+        let hurried = self.is_stopping() || self.memory.is_tight();
+        let mut queues = self.locked();
+        let Some(queue) = queues.get_mut(uuid) else { return Next::Nothing };
+        let now = clock::tick();
+        match due(&queue.load(hurried), &queue.pace, now) {
+            Some(at) if at <= now => Next::Commit(queue.take(now)),
+            Some(at) => Next::Wait(at - now, Arc::clone(&queue.wake)),
+            None => {
+                let open =
+                    queue.last_commit.map(|last| (last + queue.pace.min_interval).saturating_duration_since(now));
+                // As long as the table is to be left alone, it must be known that it is.
+                match open.filter(|open| !open.is_zero() && !hurried) {
+                    Some(open) => Next::Wait(open, Arc::clone(&queue.wake)),
+                    None => {
+                        queues.remove(uuid);
+                        Next::Nothing
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes that a commit ended, and what of it is still to be done.
+    fn committed(&self, uuid: &str, left: Vec<Waiting>) {
+        let mut queues = self.locked();
+        let Some(queue) = queues.get_mut(uuid) else { return };
+        queue.in_flight = None;
+        queue.last_commit = Some(clock::tick());
+        if left.is_empty() {
+            queue.failures = Failures::default();
+        } else {
+            queue.failures.another();
+        }
+        for rows in left.into_iter().rev() {
+            queue.bytes += rows.bytes;
+            queue.entries.push_front(rows);
+        }
+    }
+
+    /// Lets what waits for every table be committed at once from now on.
+    pub(super) fn stop(&self) {
+        self.shared.stopping.store(true, std::sync::atomic::Ordering::Release);
+        self.locked().values().for_each(|queue| queue.wake.notify_one());
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.shared.stopping.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    /// Lets what waits for a table now be committed at once.
+    pub(super) fn hurry(&self, uuid: &str) {
+        if let Some(queue) = self.locked().get_mut(uuid) {
+            queue.hurried = true;
+            queue.wake.notify_one();
+        }
+    }
+
+    /// What waits for a table.
+    pub(super) fn buffered(&self, uuid: &str) -> Buffered {
+        let queues = self.locked();
+        let Some(queue) = queues.get(uuid) else { return Buffered::default() };
+        let flying = queue.in_flight;
+        Buffered {
+            rows: queue.entries.iter().map(|rows| rows.count).sum::<usize>() + flying.map_or(0, |flying| flying.rows),
+            bytes: queue.bytes + flying.map_or(0, |flying| flying.bytes),
+            since: flying.map(|flying| flying.since).or_else(|| queue.entries.iter().map(|rows| rows.since).min()),
+        }
+    }
+
+    /// Remembers what the last commit of a table came to.
+    pub(super) fn note(&self, uuid: &str, error: Option<&Error>) {
+        let mut errors = self.shared.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        match error {
+            None => drop(errors.remove(uuid)),
+            Some(error) if errors.len() < limits::TABLE_ERRORS_KEPT || errors.contains_key(uuid) => {
+                errors.insert(uuid.to_owned(), (self.catalog.clock().now_ms(), error.copy()));
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Why and when the last commit of a table failed, if it did.
+    pub(super) fn last_error(&self, uuid: &str) -> Option<(i64, String)> {
+        let errors = self.shared.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        errors.get(uuid).map(|(at_ms, error)| (*at_ms, error.message().to_owned()))
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<String, Queue>> {
+        self.shared.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn new(pace: Pace) -> Self {
+        let (hurried, last_commit, failures, in_flight) = Default::default();
+        Self {
+            entries: VecDeque::new(),
+            bytes: 0,
+            pace,
+            hurried,
+            last_commit,
+            failures,
+            in_flight,
+            wake: Arc::default(),
+        }
+    }
+
+    fn add(&mut self, rows: Waiting) {
+        self.pace = rows.pace;
+        self.bytes += rows.bytes;
+        self.entries.push_back(rows);
+    }
+
+    fn load(&self, hurried: bool) -> Load {
+        let first = |acknowledged: bool| {
+            let mut of_kind = self.entries.iter().filter(|rows| rows.is_acknowledged() == acknowledged);
+            of_kind.next().map(|rows| rows.since)
+        };
+        Load {
+            awaited_since: first(false),
+            acknowledged_since: first(true),
+            bytes: self.bytes,
+            hurried: hurried || self.hurried,
+            last_commit: self.last_commit,
+            not_before: self.failures.not_before,
+        }
+    }
+
+    fn take(&mut self, now: Instant) -> Vec<Waiting> {
+        let most = self.entries.len().min(limits::GROUP_REQUESTS_MAX);
+        let batch: Vec<Waiting> = self.entries.drain(..most).collect();
+        let bytes = batch.iter().map(|rows| rows.bytes).sum();
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.hurried &= !self.entries.is_empty();
+        let since = batch.iter().map(|rows| rows.since).min().unwrap_or(now);
+        self.in_flight = Some(InFlight { since, rows: batch.iter().map(|rows| rows.count).sum(), bytes });
+        batch
+    }
+}
+
+impl Failures {
+    fn another(&mut self) {
+        let pause = Duration::from_millis(limits::COMMIT_PAUSE_FIRST_MS << self.in_a_row.min(16));
+        self.in_a_row += 1;
+        self.not_before = Some(clock::tick() + pause.min(limits::COMMIT_PAUSE_MAX));
+    }
+}

@@ -1,0 +1,181 @@
+//! Rows that count once: keys, and producers that number what they send.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{metadata, problem, push, rows};
+use crate::kit::{Answer, Server};
+
+pub async fn push_as(server: &Server, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let kind = ("content-type", "application/x-ndjson");
+    let headers: Vec<(&str, &str)> = headers.iter().copied().chain([kind]).collect();
+    server.send(Method::POST, &format!("/ingest/v1/{path}"), &headers, Some(body.to_owned())).await
+}
+
+async fn keyed(server: &Server, key: &str, path: &str, body: &str) -> Answer {
+    push_as(server, path, &[("idempotency-key", key)], body).await
+}
+
+async fn look(server: &Server, question: &str) -> Answer {
+    server.get(&format!("/ingest/v1?{question}")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_with_a_key_is_written_once_and_answered_the_same() {
+    let server = Server::start().await;
+    let first = keyed(&server, "order 17", "ns/t", "{\"id\":1}\n{\"id\":2}").await.expect(200).json();
+    push(&server, "ns/t", "{\"id\":3}").await.expect(200);
+    let again = keyed(&server, "order 17", "ns/t", "{\"id\":1}\n{\"id\":2}").await.expect(200).json();
+    assert_eq!(first["duplicate"], false);
+    assert_eq!(again, {
+        let mut same = first.clone();
+        same["duplicate"] = json!(true);
+        same
+    });
+    assert_eq!(rows(&server, "t").await.len(), 3);
+    let kept = look(&server, "key=order%2017").await.expect(200).json();
+    assert_eq!((&kept["tables"], &kept["rows"]), (&first["tables"], &first["rows"]));
+    problem(&look(&server, "key=order%2018").await, 404, "not_found", "order 18");
+    let server = server.restart().await;
+    let again = keyed(&server, "order 17", "ns/t", "{\"id\":1}\n{\"id\":2}").await.expect(200).json();
+    assert_eq!((&again["duplicate"], &again["tables"]), (&json!(true), &first["tables"]));
+    assert_eq!(rows(&server, "t").await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_belongs_to_one_request() {
+    let server = Server::start().await;
+    keyed(&server, "k", "ns/t", "{\"id\":1}").await.expect(200);
+    for (path, body) in [("ns/t", "{\"id\":2}"), ("ns/other", "{\"id\":1}"), ("ns/t?timeout=9s", "{\"id\":1}")] {
+        problem(&keyed(&server, "k", path, body).await, 422, "key_reused", "came with another request");
+    }
+    assert_eq!(rows(&server, "t").await, [json!({"id": 1})]);
+    for bad in ["", "k\u{e9}", &"k".repeat(201)] {
+        let answer = keyed(&server, bad, "ns/t", "{\"id\":1}").await;
+        problem(&answer, 400, "malformed", "printable");
+    }
+    // What had no effect may be asked for again.
+    problem(&keyed(&server, "free", "ns/t", "{\"id\":\"x\"}").await, 422, "wrong_type", "");
+    keyed(&server, "free", "ns/t", "{\"id\":4}").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_first_with_a_key_writes_for_all() {
+    let server = Server::start().await;
+    let many = (0..24).map(|_| keyed(&server, "k", "ns/t", "{\"id\":1}"));
+    let answers = futures::future::join_all(many).await;
+    let told: Vec<Value> = answers.into_iter().map(|answer| answer.expect(200).json()).collect();
+    assert!(told.iter().all(|answer| answer["tables"] == told[0]["tables"]), "{told:?}");
+    assert_eq!(told.iter().filter(|answer| answer["duplicate"] == false).count(), 1, "{told:?}");
+    assert_eq!(rows(&server, "t").await.len(), 1);
+    // Of different requests with one key, one is written.
+    let bodies: Vec<String> = (0..24).map(|id| format!("{{\"id\":{id}}}")).collect();
+    let many = bodies.iter().enumerate().map(|(at, body)| {
+        let path = if at % 2 == 0 { "ns/t" } else { "ns/u" };
+        keyed(&server, "other", path, body)
+    });
+    let answers = futures::future::join_all(many).await;
+    let taken = answers.iter().filter(|answer| answer.status == 200).count();
+    assert_eq!(taken, 1, "{answers:?}");
+    answers.iter().filter(|answer| answer.status != 200).for_each(|answer| problem(answer, 422, "key_reused", ""));
+    let there = async |table: &str| {
+        if server.get(&format!("/v1/namespaces/ns/tables/{table}")).await.status == 200 {
+            rows(&server, table).await.len()
+        } else {
+            0
+        }
+    };
+    assert_eq!(there("t").await + there("u").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_are_only_so_many_keys() {
+    let server = Server::configured("idempotency.keys = 2\n").await;
+    for key in ["a", "b"] {
+        keyed(&server, key, "ns/t", "{\"id\":1}").await.expect(200);
+    }
+    let answer = keyed(&server, "c", "ns/t", "{\"id\":1}").await;
+    problem(&answer, 503, "unavailable", "2 idempotency keys");
+    assert!(answer.headers.contains_key("retry-after"));
+    assert_eq!(rows(&server, "t").await.len(), 2);
+}
+
+/// Sends one row as a producer: its epoch, its sequence number and its offset token.
+async fn produced(server: &Server, (epoch, sequence): (i64, i64), path: &str) -> Answer {
+    let (epoch_text, sequence_text) = (epoch.to_string(), sequence.to_string());
+    let token = format!("at {epoch}/{sequence}");
+    let headers = [
+        ("x-producer-id", "shipper"),
+        ("x-producer-epoch", epoch_text.as_str()),
+        ("x-producer-seq", sequence_text.as_str()),
+        ("x-offset-token", token.as_str()),
+    ];
+    push_as(server, path, &headers, &format!("{{\"id\":{}}}", epoch * 1_000 + sequence)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_is_taken_in_order_and_once() {
+    let server = Server::start().await;
+    produced(&server, (1, 5), "ns/t").await.expect(200);
+    let taken = produced(&server, (1, 6), "ns/t").await.expect(200).json();
+    assert_eq!(taken["rows"], json!({"received": 1, "written": 1, "rejected": 0, "duplicate": 0}));
+    let twice = produced(&server, (1, 6), "ns/t").await.expect(200).json();
+    assert_eq!(twice["rows"], json!({"received": 1, "written": 0, "rejected": 0, "duplicate": 1}));
+    assert_eq!((&twice["duplicate"], &twice["tables"][0]["snapshot_id"]), (&json!(true), &Value::Null));
+    problem(&produced(&server, (1, 8), "ns/t").await, 409, "producer_gap", "7 is next");
+    let asked = "producer=shipper&table=ns.t";
+    let status = look(&server, asked).await.expect(200).json();
+    assert_eq!(status, json!({"epoch": 1, "sequence": 6, "offset_token": "at 1/6"}));
+    // Another life begins where it wants to, and shuts out the one before.
+    produced(&server, (2, 0), "ns/t").await.expect(200);
+    problem(&produced(&server, (1, 7), "ns/t").await, 409, "producer_fenced", "epoch 2");
+    let server = server.restart().await;
+    let status = look(&server, asked).await.expect(200).json();
+    assert_eq!(status, json!({"epoch": 2, "sequence": 0, "offset_token": "at 2/0"}));
+    assert_eq!(rows(&server, "t").await.len(), 3);
+    // Each table has its own.
+    produced(&server, (1, 0), "ns/u").await.expect(200);
+    problem(&look(&server, "producer=nobody&table=ns.t").await, 404, "not_found", "nobody");
+    problem(&look(&server, "producer=shipper&table=ns.none").await, 404, "not_found", "none");
+    problem(&look(&server, "producer=shipper").await, 400, "malformed", "table=");
+    problem(&look(&server, "key=a&producer=b&table=ns.t").await, 400, "malformed", "Ask with");
+    problem(&look(&server, "kee=a").await, 400, "unknown_parameter", "kee");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_of_a_producer_that_arrive_together_are_put_in_order() {
+    let server = Server::start().await;
+    produced(&server, (0, 0), "ns/t").await.expect(200);
+    // A table that holds rows back a while: all are there when the first is looked at.
+    let set = json!([{"action": "set-properties", "updates": {"floeberg.ingest.linger-ms": "300"}}]);
+    server.commit("t", json!([]), set).await.expect(200);
+    let many = (1..20).rev().map(|sequence| produced(&server, (0, sequence), "ns/t"));
+    let twice = [produced(&server, (0, 7), "ns/t"), produced(&server, (0, 25), "ns/t")];
+    let (many, twice) = tokio::join!(futures::future::join_all(many), futures::future::join_all(twice));
+    many.into_iter().for_each(|answer| drop(answer.expect(200)));
+    assert_eq!(twice[0].status, 200);
+    problem(&twice[1], 409, "producer_gap", "20 is next");
+    assert_eq!(rows(&server, "t").await.len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_alone_is_kept_too() {
+    let server = Server::start().await;
+    for token in ["line 10", "line 20"] {
+        push_as(&server, "ns/t", &[("x-producer-id", "p"), ("x-offset-token", token)], "{\"id\":1}").await.expect(200);
+    }
+    let status = look(&server, "producer=p&table=ns.t").await.expect(200).json();
+    assert_eq!(status, json!({"epoch": 0, "sequence": null, "offset_token": "line 20"}));
+    assert_eq!(rows(&server, "t").await.len(), 2);
+    for (headers, part) in [
+        (vec![("x-producer-id", "p")], "X-Producer-Seq"),
+        (vec![("x-producer-seq", "1")], "X-Producer-Id"),
+        (vec![("x-producer-id", "p"), ("x-producer-seq", "-1")], "x-producer-seq"),
+        (vec![("x-producer-id", "p"), ("x-producer-seq", "one")], "one"),
+        (vec![("x-producer-id", ""), ("x-producer-seq", "1")], "x-producer-id"),
+    ] {
+        problem(&push_as(&server, "ns/t", &headers, "{\"id\":1}").await, 400, "malformed", part);
+    }
+    let table = metadata(&server, "ns", "t").await;
+    assert_eq!(table["snapshots"].as_array().map(Vec::len), Some(2));
+}
