@@ -217,6 +217,9 @@ pub const TABLE_SHARE_PERCENT: usize = 50;
 /// Of the memory for rows under way, how much may be taken before rows are no longer kept waiting for others.
 pub const MEMORY_TIGHT_PERCENT: usize = 70;
 
+/// Tables that metrics name; what is counted of others is counted together.
+pub const METRIC_TABLES_MAX: usize = 1_000;
+
 /// Tables of which the last error of a commit is remembered.
 pub const TABLE_ERRORS_KEPT: usize = 10_000;
 

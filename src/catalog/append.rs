@@ -15,6 +15,7 @@ use futures::stream;
 use super::change::{Change, Outcome};
 use super::commit::NewFile;
 use super::{Catalog, Loaded, refused};
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::lake::Company;
@@ -86,14 +87,21 @@ impl Catalog {
             // What earlier attempts put and this one has no use for.
             let mut alongside = prepared.alongside;
             alongside.doomed.extend(put.iter().filter(|location| !used.contains(*location)).cloned());
+            let started = clock::tick();
             self.put_round(&file, prepared.objects, put).await?;
             failpoint::at("append.put")?;
-            if self.swap_file(row, &file, alongside, now_ms).await? {
+            let put_after = started.elapsed();
+            let won = self.swap_file(row, &file, alongside, now_ms).await?;
+            for (phase, took) in [("upload", put_after), ("swap", started.elapsed() - put_after)] {
+                metrics::histogram!("floeberg_iceberg_commit_seconds", "phase" => phase).record(took.as_secs_f64());
+            }
+            if won {
                 failpoint::passed("append.swapped");
                 let loaded = self.settled(file);
                 self.put_hints([(name, &loaded)]).await;
                 return Ok(loaded);
             }
+            metrics::counter!("floeberg_iceberg_commit_conflicts_total").increment(1);
         }
         Err(Error::conflict(format!("Table was changed concurrently: {name}")))
     }

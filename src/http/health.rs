@@ -53,5 +53,6 @@ pub(super) async fn ready(State(api): State<Api>) -> (StatusCode, Json<Health>) 
     responses((status = 200, description = "Counters and histograms", body = String, content_type = "text/plain")),
 )]
 pub(super) async fn metrics(State(api): State<Api>) -> ([(http::HeaderName, &'static str); 1], String) {
+    api.warehouses.set().all().for_each(|served| served.ingest.measure());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics.render())
 }

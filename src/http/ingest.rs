@@ -307,7 +307,6 @@ impl IngestResponse {
 }
 
 fn refusal(rows: usize, verdicts: Verdicts) -> Response {
-    metrics::counter!("floeberg_ingest_rows_total", "verdict" => "rejected").increment(verdicts.bad_rows as u64);
     // One code if all errors share it, so that a program need not look at each.
     let first = verdicts.listed.first().map_or("rows", |error| error.code);
     let code = if verdicts.listed.iter().all(|error| error.code == first) { first } else { "rows" };

@@ -12,6 +12,7 @@ use iceberg::spec::{DataFile, FormatVersion, ManifestFile};
 use moka::sync::Cache;
 use serde_json::json;
 
+use super::counts::{count_of, phase};
 use super::evolve::still_fits;
 use super::files::{Files, data_files, iceberg_schema};
 use super::receipt::Receipt;
@@ -82,13 +83,16 @@ pub(super) struct Flushed {
     pub(super) files: usize,
     /// Bytes of the data files.
     pub(super) bytes: u64,
+    /// Snapshots that the table has.
+    pub(super) snapshots: usize,
 }
 
 impl Flushed {
     /// The snapshot that is there, to which nothing was added.
     pub(super) fn current(metadata: &TableMetadata) -> Option<Self> {
         let current = metadata.current_snapshot()?;
-        Some(Self { snapshot_id: current.id, sequence_number: current.sequence_number, files: 0, bytes: 0 })
+        let snapshots = metadata.snapshots.len();
+        Some(Self { snapshot_id: current.id, sequence_number: current.sequence_number, files: 0, bytes: 0, snapshots })
     }
 }
 
@@ -127,7 +131,9 @@ async fn split_and_commit(
 ) -> Result<Flushed> {
     let base = catalog.load_table(&target.name).await?;
     check_target(&base.metadata, target)?;
+    let started = clock::tick();
     let Files { entries: files, held, put } = data_files(catalog, Arc::clone(&base), target.schema_id, rows).await?;
+    phase("encode", started.elapsed());
     failpoint::passed("ingest.uploaded");
     let append = Append {
         catalog,
@@ -143,6 +149,11 @@ async fn split_and_commit(
     let made = Flushed::current(&committed.metadata);
     let made = made.ok_or_else(|| Error::internal("An append came back without a snapshot"))?;
     let bytes = files.iter().map(DataFile::file_size_in_bytes).sum();
+    for file in &files {
+        metrics::histogram!("floeberg_iceberg_file_bytes").record(count_of(file.file_size_in_bytes()));
+    }
+    metrics::counter!("floeberg_iceberg_files_added_total").increment(files.len() as u64);
+    metrics::counter!("floeberg_ingest_bytes_total", "stage" => "parquet").increment(bytes);
     Ok(Flushed { files: files.len(), bytes, ..made })
 }
 
@@ -212,9 +223,13 @@ impl Append<'_> {
         let manifests = self.manifests(metadata, &layout, of, &mut objects).await?;
         let now_ms = self.catalog.clock().now_ms();
         let thinned = self.thinned(metadata, &manifests, now_ms).await;
-        let list = manifest::write_list(of, manifests).await?;
         let location =
             format!("{}/snap-{}-0-{}.avro", place::metadata_folder(metadata), of.snapshot_id, clock::new_uuid());
+        if let Some(listed) = manifest::as_listed(of, &manifests) {
+            // The next commit need not read what this one writes.
+            self.lists.insert(location.clone(), Arc::new(listed));
+        }
+        let list = manifest::write_list(of, manifests).await?;
         let added_rows = list.next_row_id.unwrap_or(of.next_row_id).saturating_sub(of.next_row_id);
         objects.push((location.clone(), list.bytes));
         let snapshot = self.snapshot(metadata, of, &location, (added_rows, now_ms))?;
@@ -230,6 +245,7 @@ impl Append<'_> {
             sequence_number: of.sequence_number,
             files: self.files.len(),
             bytes: 0,
+            snapshots: 0,
         };
         let mut alongside = self.companions.alongside(self.catalog, Some(&made))?;
         alongside.doomed = thinned.doomed;

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use arrow::array::RecordBatch;
 use arrow::datatypes::Fields;
 
+use super::counts::count_of;
 use super::flush::{Companions, Flushed, SCHEMA_CHANGED, Target, flush, schema_changed};
 use super::intake::{fields_of, lifted};
 use super::judge::{Fate, Judged, mark_of, receipt_of};
@@ -76,7 +77,10 @@ impl Queues {
         match outcome {
             Ok(flushed) => {
                 self.note(&target.uuid, None);
-                judged.into_iter().for_each(|one| settle(one, flushed.as_ref()));
+                if let Some(flushed) = &flushed {
+                    self.counts.snapshots(&target.name.joined(), flushed.snapshots);
+                }
+                judged.into_iter().for_each(|one| self.settle(one, flushed.as_ref()));
                 Left::Nothing
             }
             Err(error) => self.failed(waiting_of(judged), &error),
@@ -184,7 +188,7 @@ impl Queues {
             return Aligned::Failed(group, error);
         }
         for one in group {
-            report(&one, "the table is gone");
+            self.report(&one, "the table is gone");
             one.settle(Err(schema_changed()));
         }
         Aligned::Renamed(Vec::new())
@@ -236,30 +240,35 @@ fn what_is_left(rows: &[RecordBatch], fields: &Fields) -> Vec<RecordBatch> {
     rows.iter().map(project).collect()
 }
 
-fn report(one: &Waiting, why: &'static str) {
-    tracing::error!(table = %one.target.name, rows = one.count, why, "rows that were acknowledged are lost");
-    metrics::counter!("floeberg_ingest_rows_lost_total", "why" => why).increment(one.count as u64);
-}
+impl Queues {
+    fn report(&self, one: &Waiting, why: &'static str) {
+        tracing::error!(table = %one.target.name, rows = one.count, why, "rows that were acknowledged are lost");
+        self.counts.lost(&one.target.name.joined(), why, one.count);
+    }
 
-/// Tells a request what became of it.
-fn settle(one: Judged, flushed: Option<&Flushed>) {
-    let Judged { waiting, fate } = one;
-    let written = || {
-        let receipt = receipt_of(&waiting);
-        flushed.map_or_else(|| receipt.clone(), |flushed| receipt.clone().within(flushed))
-    };
-    let receipt = match fate {
-        Fate::Write => written(),
-        Fate::Follow => Receipt { again: true, ..written() },
-        Fate::There(receipt) => receipt,
-        Fate::Lost => {
-            report(&waiting, waiting.lost.unwrap_or("they cannot be written"));
-            return waiting.settle(Err(schema_changed()));
+    /// Tells a request what became of it.
+    fn settle(&self, one: Judged, flushed: Option<&Flushed>) {
+        let Judged { waiting, fate } = one;
+        let written = || {
+            let receipt = receipt_of(&waiting);
+            flushed.map_or_else(|| receipt.clone(), |flushed| receipt.clone().within(flushed))
+        };
+        let receipt = match fate {
+            Fate::Write => written(),
+            Fate::Follow => Receipt { again: true, ..written() },
+            Fate::There(receipt) => receipt,
+            Fate::Lost => {
+                self.report(&waiting, waiting.lost.unwrap_or("they cannot be written"));
+                return waiting.settle(Err(schema_changed()));
+            }
+        };
+        if receipt.again {
+            metrics::counter!("floeberg_dedupe_hits_total").increment(1);
         }
-    };
-    let verdict = if receipt.again { "duplicate" } else { "written" };
-    metrics::counter!("floeberg_ingest_rows_total", "verdict" => verdict).increment(waiting.count as u64);
-    waiting.settle(Ok(receipt));
+        let verdict = if receipt.again { "duplicate" } else { "written" };
+        self.counts.rows(&receipt.table, verdict, waiting.count);
+        waiting.settle(Ok(receipt));
+    }
 }
 
 fn waiting_of(judged: Vec<Judged>) -> Vec<Waiting> {
@@ -272,11 +281,6 @@ impl Waiting {
         self.tries += 1;
         !self.tries.is_multiple_of(limits::SPLITS_MAX)
     }
-}
-
-/// A count as a histogram takes it; past 2^32 it no longer matters how many.
-fn count_of(rows: usize) -> f64 {
-    f64::from(u32::try_from(rows).unwrap_or(u32::MAX))
 }
 
 /// Requests that name the table alike, in the order they came.

@@ -85,8 +85,10 @@ impl Body {
     fn finish(mut self) -> Result<(Decoded, Reserved)> {
         let Self { inflater, reader, memory, bytes } = &mut self;
         inflater.finish(&mut |text| take(reader, memory, bytes, text))?;
+        metrics::counter!("floeberg_ingest_bytes_total", "stage" => "decoded").increment(self.bytes as u64);
         let decoded = self.reader.finish()?;
         let columns: usize = decoded.batches.iter().map(weight_of).sum();
+        metrics::counter!("floeberg_ingest_bytes_total", "stage" => "arrow").increment(columns as u64);
         self.memory.hold(columns)?;
         Ok((decoded, self.memory))
     }

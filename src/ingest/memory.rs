@@ -23,6 +23,7 @@ type Taken = Arc<Mutex<HashMap<Owner, usize>>>;
 #[derive(Debug, Clone)]
 pub(super) struct Memory {
     pages: Arc<Semaphore>,
+    all: usize,
     /// Pages left below which nothing is kept waiting.
     tight: usize,
     share: usize,
@@ -61,12 +62,25 @@ impl Memory {
         let pages = bytes.div_ceil(PAGE_BYTES);
         let share = pages * limits::TABLE_SHARE_PERCENT / 100;
         let tight = pages - pages * limits::MEMORY_TIGHT_PERCENT / 100;
-        Self { pages: Arc::new(Semaphore::new(pages)), tight, share, taken: Arc::default(), hurry: Arc::default() }
+        Self {
+            pages: Arc::new(Semaphore::new(pages)),
+            all: pages,
+            tight,
+            share,
+            taken: Arc::default(),
+            hurry: Arc::default(),
+        }
     }
 
     /// Whether so much is taken that rows should not be kept waiting any longer.
     pub(super) fn is_tight(&self) -> bool {
         self.pages.available_permits() < self.tight
+    }
+
+    /// Bytes that are taken.
+    pub(super) fn taken_bytes(&self) -> f64 {
+        let pages = self.all - self.pages.available_permits().min(self.all);
+        f64::from(u32::try_from(pages).unwrap_or(u32::MAX)) * 4_096.0
     }
 
     /// Tells everybody who keeps rows waiting.

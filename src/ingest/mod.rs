@@ -17,6 +17,7 @@ mod coerce;
 mod columnar;
 mod columns;
 mod convert;
+mod counts;
 mod create;
 mod decode;
 mod evolve;
@@ -72,6 +73,7 @@ pub use settings::IngestSettings;
 pub use verdict::{RowError, Verdicts};
 
 use claims::{Ahead, Claims, KeysUnderWay};
+use counts::Counts;
 use flush::Target;
 use intake::{Intake, Read, Received};
 use memory::{Memory, Owner};
@@ -168,6 +170,7 @@ pub struct Ingest {
     catalog: Catalog,
     queues: Queues,
     complaints: Complaints,
+    counts: Counts,
     /// What the warehouses have in common.
     log: Log,
     settings: Arc<IngestSettings>,
@@ -183,10 +186,11 @@ impl Ingest {
     /// Ingest into the tables of a catalog.
     pub fn new(catalog: Catalog, settings: IngestSettings, log: Log) -> Self {
         let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let memory = Memory::new(settings.memory);
+        let (memory, counts) = (Memory::new(settings.memory), Counts::default());
         Self {
-            queues: Queues::new(catalog.clone(), memory.clone()),
+            queues: Queues::new(catalog.clone(), memory.clone(), counts.clone()),
             catalog,
+            counts,
             complaints: Complaints::default(),
             log,
             settings: Arc::new(settings),
@@ -201,8 +205,9 @@ impl Ingest {
     /// Ingest into the tables of another catalog, with the same bounds on both together.
     #[must_use]
     pub fn also_into(&self, catalog: Catalog) -> Self {
-        let queues = Queues::new(catalog.clone(), self.memory.clone());
-        Self { catalog, queues, complaints: Complaints::default(), ..self.clone() }
+        let counts = Counts::of(catalog.warehouse().name().as_str());
+        let queues = Queues::new(catalog.clone(), self.memory.clone(), counts.clone());
+        Self { catalog, queues, counts, complaints: Complaints::default(), ..self.clone() }
     }
 
     /// Ingest into the tables of the same catalog over a warehouse that is described otherwise.
@@ -225,8 +230,33 @@ impl Ingest {
         Owner { warehouse: self.catalog.warehouse().name().shared(), table: table.clone() }
     }
 
-    /// Takes the rows of one request, under the memory that was admitted for it. Once its body is there, the work goes on whether or not anybody waits.
+    /// Takes the rows of one request, under the memory that was admitted for it. Once its body is there, the work goes on
+    /// whether or not anybody waits.
     pub async fn append(
+        &self,
+        request: Append,
+        admitted: Reserved,
+        body: &mut (impl Stream<Item = Result<Bytes>> + Unpin + Send),
+    ) -> Result<Outcome> {
+        let (started, table, ack, format) =
+            (clock::tick(), request.table.joined(), request.options.ack, request.format.as_str());
+        let outcome = self.take(request, admitted, body).await;
+        let code = match &outcome {
+            Ok(Outcome::Taken(_)) => "ok",
+            Ok(Outcome::Refused { rows, verdicts }) => {
+                self.counts.rows(&table, "rejected", *rows);
+                verdicts.count();
+                "rows"
+            }
+            Err(error) => error.code().unwrap_or("error"),
+        };
+        self.counts.request(&table, (ack, format), code);
+        metrics::histogram!("floeberg_ingest_request_seconds", "ack" => ack.as_str())
+            .record(started.elapsed().as_secs_f64());
+        outcome
+    }
+
+    async fn take(
         &self,
         mut request: Append,
         admitted: Reserved,
@@ -346,6 +376,13 @@ impl Ingest {
         let table = self.catalog.load_table(name).await?;
         let uuid = table.metadata.table_uuid.as_deref().ok_or_else(|| Tabular::Table.missing(name))?;
         self.catalog.store().producer(uuid, producer).await
+    }
+
+    /// Brings what is measured, and not counted as it happens, up to date.
+    pub fn measure(&self) {
+        self.counts.freshness(&self.queues.waiting());
+        metrics::gauge!("floeberg_ingest_buffer_bytes").set(self.memory.taken_bytes());
+        metrics::gauge!("floeberg_ingest_wal_bytes").set(self.log.bytes());
     }
 
     /// From now on nothing that waits is kept waiting for others.

@@ -12,6 +12,7 @@ use arrow::array::RecordBatch;
 use tokio::sync::{Notify, oneshot};
 
 use super::claims::{Claims, KeyUnderWay, StandsAhead};
+use super::counts::{Counts, count_of};
 use super::flush::{Lists, Target, lists};
 use super::log::{Described, Logged};
 use super::memory::{Memory, Reserved};
@@ -118,8 +119,9 @@ struct Queue {
 }
 
 /// What is being committed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct InFlight {
+    table: String,
     since: Instant,
     rows: usize,
     bytes: usize,
@@ -155,6 +157,7 @@ pub struct Buffered {
 pub(super) struct Queues {
     pub(super) catalog: Catalog,
     pub(super) lists: Lists,
+    pub(super) counts: Counts,
     memory: Memory,
     shared: Arc<Shared>,
 }
@@ -170,8 +173,8 @@ struct Shared {
 type Errors = Mutex<HashMap<String, (i64, Error)>>;
 
 impl Queues {
-    pub(super) fn new(catalog: Catalog, memory: Memory) -> Self {
-        Self { catalog, lists: lists(), memory, shared: Arc::default() }
+    pub(super) fn new(catalog: Catalog, memory: Memory, counts: Counts) -> Self {
+        Self { catalog, lists: lists(), counts, memory, shared: Arc::default() }
     }
 
     /// The same queues over the same warehouse described otherwise.
@@ -289,12 +292,24 @@ impl Queues {
     pub(super) fn buffered(&self, uuid: &str) -> Buffered {
         let queues = self.locked();
         let Some(queue) = queues.get(uuid) else { return Buffered::default() };
-        let flying = queue.in_flight;
+        let flying = queue.in_flight.as_ref();
+        let waiting: usize = queue.entries.iter().map(|rows| rows.count).sum();
         Buffered {
-            rows: queue.entries.iter().map(|rows| rows.count).sum::<usize>() + flying.map_or(0, |flying| flying.rows),
+            rows: waiting + flying.map_or(0, |flying| flying.rows),
             bytes: queue.bytes + flying.map_or(0, |flying| flying.bytes),
             since: flying.map(|flying| flying.since).or_else(|| queue.entries.iter().map(|rows| rows.since).min()),
         }
+    }
+
+    /// How long the oldest row of each table waits.
+    pub(super) fn waiting(&self) -> HashMap<String, Duration> {
+        let queues = self.locked();
+        let oldest = |queue: &Queue| {
+            let flying = queue.in_flight.as_ref().map(|flying| (flying.table.clone(), flying.since));
+            let first = || queue.entries.front().map(|rows| (rows.target.name.joined(), rows.since));
+            flying.or_else(first).map(|(table, since)| (table, since.elapsed()))
+        };
+        queues.values().filter_map(oldest).collect()
     }
 
     /// Remembers what the last commit of a table came to.
@@ -363,7 +378,9 @@ impl Queue {
         self.bytes = self.bytes.saturating_sub(bytes);
         self.hurried &= !self.entries.is_empty();
         let since = batch.iter().map(|rows| rows.since).min().unwrap_or(now);
-        self.in_flight = Some(InFlight { since, rows: batch.iter().map(|rows| rows.count).sum(), bytes });
+        let table = batch.first().map(|first| first.target.name.joined()).unwrap_or_default();
+        metrics::histogram!("floeberg_ingest_group_size").record(count_of(batch.len()));
+        self.in_flight = Some(InFlight { table, since, rows: batch.iter().map(|rows| rows.count).sum(), bytes });
         batch
     }
 }

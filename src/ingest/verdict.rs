@@ -55,6 +55,13 @@ impl Verdicts {
         }
     }
 
+    /// Counts what is listed, by code.
+    pub(super) fn count(&self) {
+        for error in &self.listed {
+            metrics::counter!("floeberg_ingest_row_errors_total", "code" => error.code).increment(1);
+        }
+    }
+
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.total == 0

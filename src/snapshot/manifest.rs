@@ -7,7 +7,7 @@ use bytes::Bytes;
 use iceberg::io::{FileIO, FileWrite};
 use iceberg::spec::{
     DataFile, DataFileBuilder, FormatVersion, Manifest, ManifestFile, ManifestList, ManifestListWriter,
-    ManifestWriterBuilder, PartitionSpec, SchemaRef,
+    ManifestWriterBuilder, PartitionSpec, SchemaRef, UNASSIGNED_SEQUENCE_NUMBER,
 };
 
 use crate::error::{Error, Kind, Result};
@@ -112,6 +112,20 @@ pub async fn write_list(of: ListOf, manifests: Vec<ManifestFile>) -> Result<Writ
     Ok(WrittenList { bytes: sink.bytes(), next_row_id })
 }
 
+/// What reading a list of these manifests will say, where that can be told beforehand: in v2.
+pub fn as_listed(of: ListOf, manifests: &[ManifestFile]) -> Option<Vec<ManifestFile>> {
+    if of.version != FormatVersion::V2 {
+        return None;
+    }
+    let given_out = |number: i64| if number == UNASSIGNED_SEQUENCE_NUMBER { of.sequence_number } else { number };
+    let listed = |manifest: &ManifestFile| ManifestFile {
+        sequence_number: given_out(manifest.sequence_number),
+        min_sequence_number: given_out(manifest.min_sequence_number),
+        ..manifest.clone()
+    };
+    Some(manifests.iter().map(listed).collect())
+}
+
 /// Reads a manifest list.
 pub fn read_list(bytes: &[u8], version: FormatVersion) -> Result<Vec<ManifestFile>> {
     // Upgraded tables have lists of earlier versions; the newest reader that takes a list is the right one.
@@ -206,5 +220,41 @@ impl FileWrite for Sink {
 
     async fn close(&mut self) -> iceberg::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iceberg::spec::{
+        DataContentType, DataFileFormat, Literal, NestedField, PrimitiveType, Schema, Struct, Transform, Type,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_list_will_say_is_known_beforehand() {
+        let field = NestedField::optional(1, "a", Type::Primitive(PrimitiveType::Long));
+        let schema: SchemaRef = Schema::builder().with_fields([Arc::new(field)]).build().expect("a schema").into();
+        let spec = PartitionSpec::builder(Arc::clone(&schema)).add_partition_field("a", "a", Transform::Identity);
+        let layout =
+            Layout { version: FormatVersion::V2, schema, spec: spec.expect("a field").build().expect("a spec") };
+        let mut file = DataFileBuilder::default();
+        file.content(DataContentType::Data).file_path("f".to_owned()).file_format(DataFileFormat::Parquet);
+        file.partition(Struct::from_iter([Some(Literal::long(7))])).record_count(3).file_size_in_bytes(9);
+        let added = vec![file.build().expect("a file")];
+        let (own, _) = write_manifest(&layout, "m1", 5, added, Vec::new()).await.expect("written");
+        let older = ManifestFile {
+            manifest_path: "m0".to_owned(),
+            sequence_number: 2,
+            min_sequence_number: 1,
+            added_snapshot_id: 4,
+            ..own.clone()
+        };
+        let of =
+            ListOf { version: FormatVersion::V2, snapshot_id: 5, parent: Some(4), sequence_number: 3, next_row_id: 0 };
+        let told = as_listed(of, &[own.clone(), older.clone()]).expect("told");
+        let list = write_list(of, vec![own, older]).await.expect("written");
+        assert_eq!(told, read_list(&list.bytes, FormatVersion::V2).expect("read"));
+        assert_eq!((told[0].sequence_number, told[1].sequence_number), (3, 2));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -99,6 +100,59 @@ pub fn small() {
         let at = |percent: usize| took[took.len() * percent / 100] * 1e3;
         println!("one row, {name}   {served:>8.0}/CPU-s   p50 {:.1} ms  p99 {:.1} ms", at(50), at(99));
     }
+}
+
+/// The same rows in bodies of a thousand, one after another, pushed and beside it appended by PyIceberg, which reads each
+/// body and commits through this server: CPU-seconds of client and server together.
+pub fn bodies() {
+    let text = body(1);
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    let body: Vec<u8> = lines.iter().cycle().take(1_000).flat_map(|line| line.iter().copied()).collect();
+    let server = Server::fresh();
+    let push = Push { path: "/ingest/v1/ns/pushed", kind: NDJSON, body: &body };
+    load::push(server.address(), &push, 1, 1);
+    let own = std::process::id();
+    let both = || load::cpu_seconds(own) + load::cpu_seconds(server.pid());
+    let before = both();
+    load::push(server.address(), &push, 1, BODIES);
+    let pushed = both() - before;
+    let file = server.dir().join("body.ndjson");
+    std::fs::write(&file, &body).expect("written");
+    let before = load::cpu_seconds(server.pid());
+    let Some(client) = pyiceberg(&server, &file) else { return println!("bodies of 1000 rows: PyIceberg is not at hand") };
+    let appended = client + load::cpu_seconds(server.pid()) - before;
+    println!(
+        "{BODIES} bodies of 1000 rows   pushed {pushed:.2} CPU-s   PyIceberg {appended:.2} CPU-s   ratio {:.1}   (goal >= 3.0)",
+        appended / pushed
+    );
+}
+
+/// Bodies that each of them sends.
+const BODIES: usize = 200;
+
+/// CPU-seconds of PyIceberg that appends a body over and over.
+fn pyiceberg(server: &Server, body: &Path) -> Option<f64> {
+    let script = format!(
+        "import io, time\n\
+        import pyarrow.json as reader\n\
+        from pyiceberg.catalog import load_catalog\n\
+        catalog = load_catalog('c', type='rest', uri='http://{}')\n\
+        schema = catalog.load_table('ns.pushed').schema().as_arrow()\n\
+        table = catalog.create_table('ns.appended', schema)\n\
+        body = open('{}', 'rb').read()\n\
+        options = reader.ParseOptions(explicit_schema=schema)\n\
+        started = time.process_time()\n\
+        for _ in range({BODIES}):\n    \
+            table.append(reader.read_json(io.BytesIO(body), parse_options=options).cast(schema))\n\
+        print(time.process_time() - started)\n",
+        server.address(),
+        body.display(),
+    );
+    let ran = Command::new(super::process::python()?).arg("-c").arg(script).output().ok()?;
+    if !ran.status.success() {
+        println!("{}", String::from_utf8_lossy(&ran.stderr));
+    }
+    String::from_utf8(ran.stdout).ok()?.trim().parse().ok()
 }
 
 /// Connections that push rows one by one.

@@ -52,7 +52,7 @@ pub fn get(path: &str) -> Vec<u8> {
 }
 
 /// CPU-seconds that a process has used.
-fn cpu_seconds(pid: u32) -> f64 {
+pub fn cpu_seconds(pid: u32) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process");
     let fields: Vec<&str> = text.rsplit(')').next().expect("fields").split_whitespace().collect();
     let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");

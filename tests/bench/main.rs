@@ -42,6 +42,7 @@ fn main() {
         ("plans", plans::plans),
         ("ingest", ingest::ingest),
         ("small", ingest::small),
+        ("bodies", ingest::bodies),
         ("store", store::store),
     ] {
         if name.contains(&filter) {

@@ -80,9 +80,7 @@ fn follow(server: &Server, filter: &Value) -> usize {
 
 /// Files that PyIceberg plans, and its CPU-seconds.
 fn pyiceberg(server: &Server, kind: &str) -> Option<(usize, f64)> {
-    let cache = std::env::var("TEST_CACHE")
-        .or_else(|_| Ok::<_, std::env::VarError>(format!("{}/.cache/floeberg", std::env::var("HOME")?)));
-    let python = format!("{}/e2e/venv/bin/python", cache.ok()?);
+    let python = super::process::python()?;
     let script = format!(
         "import time\n\
         from pyiceberg.catalog import load_catalog\n\

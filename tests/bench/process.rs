@@ -252,3 +252,11 @@ pub fn raw_durable_writes(dir: &Path, bytes: usize, count: u32) -> f64 {
     }
     f64::from(count) / started.elapsed().as_secs_f64()
 }
+
+/// The Python that `scripts/e2e.sh` has put PyIceberg into, if it has.
+pub fn python() -> Option<PathBuf> {
+    let cache = std::env::var("TEST_CACHE")
+        .or_else(|_| Ok::<_, std::env::VarError>(format!("{}/.cache/floeberg", std::env::var("HOME")?)));
+    let python = PathBuf::from(cache.ok()?).join("e2e/venv/bin/python");
+    python.exists().then_some(python)
+}

@@ -118,6 +118,15 @@ impl Log {
     }
 }
 
+impl Log {
+    /// Bytes of its files.
+    pub(super) fn bytes(&self) -> f64 {
+        // In kilobytes it fits a number that a gauge takes whole.
+        let kilobytes = self.bytes.load(Ordering::Relaxed) >> 10;
+        f64::from(u32::try_from(kilobytes).unwrap_or(u32::MAX)) * 1_024.0
+    }
+}
+
 fn failed(path: &Path, error: std::io::Error) -> Error {
     Error::new(Kind::Unavailable, format!("{} cannot be used: it holds rows that were acknowledged", path.display()))
         .because(error)

@@ -1,0 +1,120 @@
+//! What ingest counts, for dashboards (CONTRACT §9).
+//!
+//! Handles are made once and kept: making one is dearer than a small request. Names of tables are labels, up to a number of
+//! them; further tables are counted together, as `other`.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use metrics::{Counter, SharedString};
+
+use super::receipt::Ack;
+use crate::limits;
+
+/// The counters of ingest. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counts(Arc<Known>);
+
+#[derive(Default)]
+struct Known {
+    /// What stands before the names of tables: those of another warehouse than the default have its name.
+    warehouse: String,
+    tables: Mutex<BTreeSet<String>>,
+    counters: RwLock<HashMap<Labels, Counter>>,
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Known")
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Labels {
+    name: &'static str,
+    table: String,
+    others: [(&'static str, &'static str); 3],
+}
+
+const NONE: (&str, &str) = ("", "");
+
+impl Counts {
+    /// The counters of a warehouse that is not the default one.
+    pub(super) fn of(warehouse: &str) -> Self {
+        Self(Arc::new(Known { warehouse: format!("{warehouse}:"), ..Known::default() }))
+    }
+
+    /// A request was answered, with this code if not well.
+    pub(super) fn request(&self, table: &str, (ack, format): (Ack, &'static str), code: &'static str) {
+        let others = [("ack", ack.as_str()), ("format", format), ("code", code)];
+        self.add("floeberg_ingest_requests_total", table, others, 1);
+    }
+
+    /// Rows were written, refused, or there already.
+    pub(super) fn rows(&self, table: &str, verdict: &'static str, rows: usize) {
+        let others = [("verdict", verdict), NONE, NONE];
+        self.add("floeberg_ingest_rows_total", table, others, rows as u64);
+    }
+
+    /// Rows that were acknowledged are lost.
+    pub(super) fn lost(&self, table: &str, why: &'static str, rows: usize) {
+        let others = [("why", why), NONE, NONE];
+        self.add("floeberg_ingest_rows_lost_total", table, others, rows as u64);
+    }
+
+    fn add(&self, name: &'static str, table: &str, others: [(&'static str, &'static str); 3], by: u64) {
+        let labels = Labels { name, table: self.label(table), others };
+        let known = self.0.counters.read().unwrap_or_else(PoisonError::into_inner).get(&labels).cloned();
+        known.unwrap_or_else(|| self.make(labels)).increment(by);
+    }
+
+    fn make(&self, labels: Labels) -> Counter {
+        let mut pairs: Vec<(&'static str, SharedString)> = vec![("table", labels.table.clone().into())];
+        pairs.extend(labels.others.iter().filter(|pair| **pair != NONE).map(|(key, value)| (*key, (*value).into())));
+        let counter = metrics::counter!(labels.name, &pairs);
+        let mut known = self.0.counters.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < limits::METRIC_TABLES_MAX * 16 {
+            known.insert(labels, counter.clone());
+        }
+        counter
+    }
+
+    /// What a table is called in metrics.
+    fn label(&self, table: &str) -> String {
+        let mut tables = self.0.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = tables.contains(table);
+        if !known && tables.len() >= limits::METRIC_TABLES_MAX {
+            return "other".to_owned();
+        }
+        if !known {
+            tables.insert(table.to_owned());
+        }
+        format!("{}{table}", self.0.warehouse)
+    }
+
+    /// Says for every table that was counted how long its oldest row waits.
+    pub(super) fn freshness(&self, waiting: &HashMap<String, Duration>) {
+        let tables = self.0.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        for table in tables.iter() {
+            let seconds = waiting.get(table).map_or(0.0, Duration::as_secs_f64);
+            let table = format!("{}{table}", self.0.warehouse);
+            metrics::gauge!("floeberg_ingest_freshness_seconds", "table" => table).set(seconds);
+        }
+    }
+
+    /// Says how many snapshots a table has.
+    pub(super) fn snapshots(&self, table: &str, count: usize) {
+        metrics::gauge!("floeberg_table_snapshots", "table" => self.label(table)).set(count_of(count));
+    }
+}
+
+/// A count as a gauge or histogram takes it; past 2^32 it no longer matters how many.
+pub(super) fn count_of(count: impl TryInto<u32>) -> f64 {
+    f64::from(count.try_into().unwrap_or(u32::MAX))
+}
+
+/// How long a part of a commit took.
+pub(super) fn phase(phase: &'static str, took: Duration) {
+    metrics::histogram!("floeberg_iceberg_commit_seconds", "phase" => phase).record(took.as_secs_f64());
+}
