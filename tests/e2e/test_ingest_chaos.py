@@ -468,7 +468,7 @@ def test_what_is_acknowledged_is_there_once(request, tmp_path, kind):
     spark = None if network else request.getfixturevalue("spark")
     acknowledged = check(server, store, clients, others, spark)
     print(f"{acknowledged} acknowledged rows")
-    assert acknowledged > 20 * SECONDS and sum(deaths.values()) > SECONDS / 6, "there was load, and fire"
+    assert acknowledged > 20 * SECONDS and sum(deaths.values()) > SECONDS / 10, "there was load, and fire"
     assert not said(server), said(server)[:5]
     assert server.stop() == 0
     assert not list((tmp_path / "lake/floeberg-data/wal").glob("*.log")), "all of the log is settled"
