@@ -12,6 +12,8 @@ case "${1:-}" in
     *) echo "usage: scripts/test.sh [--long]" >&2; exit 2 ;;
 esac
 
+[ "$form" = short ] || export TESTS_LONG=1
+
 cache="${TEST_CACHE:-$HOME/.cache/floeberg}"
 mkdir -p "$cache"
 # One profile for the binary and the tests: the dependencies are compiled once.

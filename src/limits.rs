@@ -217,6 +217,9 @@ pub const TABLE_SHARE_PERCENT: usize = 50;
 /// Of the memory for rows under way, how much may be taken before rows are no longer kept waiting for others.
 pub const MEMORY_TIGHT_PERCENT: usize = 70;
 
+/// Schemas of which is kept what is the same for all rows: some kilobytes each.
+pub const SHAPES_KEPT: u64 = 1_000;
+
 /// Tables that metrics name; what is counted of others is counted together.
 pub const METRIC_TABLES_MAX: usize = 1_000;
 

@@ -16,7 +16,7 @@ use super::change::{Change, Outcome};
 use super::commit::NewFile;
 use super::{Catalog, Loaded, refused};
 use crate::clock;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::lake::Company;
 use crate::limits;
@@ -91,7 +91,10 @@ impl Catalog {
             self.put_round(&file, prepared.objects, put).await?;
             failpoint::at("append.put")?;
             let put_after = started.elapsed();
-            let won = self.swap_file(row, &file, alongside, now_ms).await?;
+            let won = match self.swap_file(Arc::clone(&row), &file, alongside, now_ms).await {
+                Err(error) if error.kind() == Kind::CommitUnknown => self.look_again(&row, &file, error).await?,
+                known => known?,
+            };
             for (phase, took) in [("upload", put_after), ("swap", started.elapsed() - put_after)] {
                 metrics::histogram!("floeberg_iceberg_commit_seconds", "phase" => phase).record(took.as_secs_f64());
             }
@@ -104,6 +107,28 @@ impl Catalog {
             metrics::counter!("floeberg_iceberg_commit_conflicts_total").increment(1);
         }
         Err(Error::conflict(format!("Table was changed concurrently: {name}")))
+    }
+
+    /// Whether a swap of unknown outcome was won, where that can be seen; else the error it came with.
+    async fn look_again(&self, from: &TableRow, file: &NewFile, unknown: Error) -> Result<bool> {
+        let seen = async {
+            self.store.ping().await?;
+            let row = self.find(&from.name).await?;
+            if row.metadata_location == file.location {
+                return Ok::<_, Error>(Some(true));
+            }
+            if row.metadata_location == from.metadata_location {
+                // Whoever has the database alone sees all that will ever come of it.
+                return Ok(self.store.is_ours_alone().then_some(false));
+            }
+            let log = &self.load_row(&row).await?.metadata.metadata_log;
+            Ok(log.iter().any(|entry| entry.metadata_file == file.location).then_some(true))
+        };
+        match seen.await {
+            Ok(Some(true)) => Ok(true),
+            Ok(Some(false)) => Err(unknown.as_kind(Kind::Unavailable)),
+            Ok(None) | Err(_) => Err(unknown),
+        }
     }
 
     /// Puts the metadata file and every object that is not there yet, all at once.

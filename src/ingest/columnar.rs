@@ -13,7 +13,7 @@ use arrow::record_batch::RecordBatchOptions;
 
 use super::arrow_types::type_of;
 use super::coerce::Misfit;
-use super::columns::Members;
+use super::columns::Shape;
 use super::convert::{self, Converted};
 use super::decode::{CAPTURED, Decoded, Evolution, Kept, Reading, Unknown};
 use super::evolve::Wish;
@@ -26,7 +26,7 @@ use crate::error::{Error, Kind, Result};
 
 /// Takes the batches of one body.
 pub(super) struct Columns {
-    schema: Schema,
+    schema: Arc<Schema>,
     target: Fields,
     reading: Reading,
     rows_before: usize,
@@ -40,14 +40,14 @@ pub(super) struct Columns {
 
 impl Columns {
     /// Columns for a schema, of rows that so many came before.
-    pub(super) fn new(schema: &Schema, mut reading: Reading, rows_before: usize) -> Result<Self> {
-        let members = Members::new(&schema.fields)?;
+    pub(super) fn new(shape: &Shape, mut reading: Reading, rows_before: usize) -> Result<Self> {
+        let members = shape.columns();
         // A row of no bytes takes as much in a wide table as a full one: a table's width bounds a request's rows.
         reading.bounds.rows =
             reading.bounds.rows.min((reading.bounds.column_bytes / members.row_bytes().max(1)).max(1));
         Ok(Self {
-            schema: schema.clone(),
-            target: members.arrow_fields(),
+            schema: Arc::clone(&shape.schema),
+            target: shape.arrow.fields().clone(),
             reading,
             rows_before,
             spelled_out: 0,
@@ -125,8 +125,8 @@ impl Columns {
 }
 
 /// Takes batches again that were kept for a schema that has grown.
-pub(super) fn again(schema: &Schema, reading: Reading, batches: Vec<RecordBatch>, before: usize) -> Result<Decoded> {
-    let mut columns = Columns::new(schema, reading, before)?;
+pub(super) fn again(shape: &Shape, reading: Reading, batches: Vec<RecordBatch>, before: usize) -> Result<Decoded> {
+    let mut columns = Columns::new(shape, reading, before)?;
     batches.into_iter().try_for_each(|batch| columns.take(batch))?;
     columns.finish()
 }

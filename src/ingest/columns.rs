@@ -7,31 +7,48 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, FixedSizeBinaryBuilder,
-    Float32Builder, Float64Builder, Int32Builder, Int64Builder, ListArray, MapArray, NullArray, NullBufferBuilder,
-    StringBuilder, StructArray, Time64MicrosecondBuilder, TimestampMicrosecondBuilder, TimestampNanosecondBuilder,
-};
+use arrow::array::{Array, ArrayRef, ListArray, MapArray, NullBufferBuilder, StructArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Field as ArrowField, Fields, TimeUnit};
+use arrow::datatypes::{DataType, Field as ArrowField, Fields, Schema as ArrowSchema, SchemaRef};
 use indexmap::IndexMap;
 
 use super::json::infer::Guess;
-use crate::catalog::metadata::schema::Field;
-use crate::catalog::metadata::types::{Primitive, Type};
-use crate::error::{Error, Kind, Result};
-use crate::limits;
-
-/// Values that there is room for at first: many a request has one row.
-const FIRST: usize = 16;
+use super::values::{FIRST, Values};
+use crate::catalog::metadata::schema::{Field, Schema};
+use crate::catalog::metadata::types::Primitive;
+use crate::error::{Error, Result};
 
 /// The key under which the Parquet writer looks for a field's id.
 const FIELD_ID: &str = "PARQUET:field_id";
 
+/// What is the same for all rows of a schema, made once. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Shape {
+    pub(super) schema: Arc<Schema>,
+    /// The columns' names, types and ids.
+    pub(super) arrow: SchemaRef,
+    members: Arc<Members>,
+}
+
+impl Shape {
+    /// That of a schema; types that cannot be written are refused, by name.
+    pub(super) fn of(schema: &Arc<Schema>) -> Result<Self> {
+        let mut members = Members::new(&schema.fields)?;
+        members.keep_required(&schema.identifier_field_ids);
+        let arrow = Arc::new(ArrowSchema::new(members.arrow_fields()));
+        Ok(Self { schema: Arc::clone(schema), arrow, members: Arc::new(members) })
+    }
+
+    /// Columns without rows.
+    pub(super) fn columns(&self) -> Members {
+        self.members.like()
+    }
+}
+
 /// One field and its values so far.
 #[derive(Debug)]
 pub(super) struct Node {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     pub(super) required: bool,
     pub(super) values: Values,
     /// The row that last gave it a value, to notice names that come twice and those that do not come.
@@ -43,36 +60,14 @@ pub(super) struct Node {
     pub(super) relaxed: bool,
     /// Whether it can never be optional.
     identifies: bool,
-    arrow: Arc<ArrowField>,
-}
-
-/// The values of a field, by its type.
-#[derive(Debug)]
-pub(super) enum Values {
-    Boolean(BooleanBuilder),
-    Int(Int32Builder),
-    Long(Int64Builder),
-    Float(Float32Builder),
-    Double(Float64Builder),
-    Decimal(Decimal128Builder, u8, u8),
-    Date(Date32Builder),
-    Time(Time64MicrosecondBuilder),
-    Timestamp(TimestampMicrosecondBuilder, bool),
-    TimestampNs(TimestampNanosecondBuilder, bool),
-    String(StringBuilder),
-    Uuid(FixedSizeBinaryBuilder),
-    Fixed(FixedSizeBinaryBuilder, usize),
-    Binary(BinaryBuilder),
-    Struct(Members),
-    List(Box<Node>, Spans),
-    Map(Box<Node>, Box<Node>, Spans),
+    pub(super) arrow: Arc<ArrowField>,
 }
 
 /// The fields of a struct.
 #[derive(Debug, Default)]
 pub(super) struct Members {
     pub(super) nodes: Vec<Node>,
-    by_name: HashMap<String, usize>,
+    by_name: Arc<HashMap<Arc<str>, usize>>,
     validity: NullBufferBuilder0,
     /// Fields that rows have and the struct has not, and the object that last had each.
     wished: IndexMap<String, (Guess, usize)>,
@@ -117,18 +112,29 @@ impl Members {
     /// Nodes for these fields.
     pub(super) fn new(fields: &[Field]) -> Result<Self> {
         let nodes = fields.iter().map(Node::new).collect::<Result<Vec<_>>>()?;
-        let by_name = nodes.iter().enumerate().map(|(index, node)| (node.name.clone(), index)).collect();
+        let by_name = nodes.iter().enumerate().map(|(index, node)| (Arc::clone(&node.name), index)).collect();
         Ok(Self {
             nodes,
-            by_name,
+            by_name: Arc::new(by_name),
             validity: NullBufferBuilder0::default(),
             wished: IndexMap::new(),
             object: usize::MAX,
         })
     }
 
+    /// The same fields without values.
+    pub(super) fn like(&self) -> Self {
+        Self {
+            nodes: self.nodes.iter().map(Node::like).collect(),
+            by_name: Arc::clone(&self.by_name),
+            validity: NullBufferBuilder0::default(),
+            wished: IndexMap::new(),
+            object: usize::MAX,
+        }
+    }
+
     /// Says which columns must always have a value: what identifies a row is never optional.
-    pub(super) fn keep_required(&mut self, identifiers: &[i32]) {
+    fn keep_required(&mut self, identifiers: &[i32]) {
         for node in &mut self.nodes {
             node.identifies = identifiers.contains(&node.id);
             if let Values::Struct(members) = &mut node.values {
@@ -159,8 +165,8 @@ impl Members {
     /// A field whose name differs from this one in case only.
     fn twin_of(&self, name: &str) -> Option<String> {
         let lower = name.to_lowercase();
-        let mut names = self.nodes.iter().map(|node| &node.name).chain(self.wished.keys());
-        names.find(|known| *known != name && known.to_lowercase() == lower).cloned()
+        let mut names = self.nodes.iter().map(|node| &*node.name).chain(self.wished.keys().map(String::as_str));
+        names.find(|known| *known != name && known.to_lowercase() == lower).map(str::to_owned)
     }
 
     /// The fields that rows have and the struct has not.
@@ -178,7 +184,7 @@ impl Members {
 
     /// The field of this name; `guess` is where it was in the row before.
     pub(super) fn find(&self, name: &str, guess: usize) -> Option<usize> {
-        if self.nodes.get(guess).is_some_and(|node| node.name == name) {
+        if self.nodes.get(guess).is_some_and(|node| &*node.name == name) {
             return Some(guess);
         }
         self.by_name.get(name).copied()
@@ -213,7 +219,7 @@ impl Members {
 }
 
 impl Spans {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { offsets: vec![0], validity: NullBufferBuilder0::default() }
     }
 
@@ -249,9 +255,16 @@ impl Node {
         if matches!(values, Values::Uuid(_)) {
             arrow = arrow.with_extension_type(arrow_schema::extension::Uuid);
         }
-        let (name, required) = (field.name.clone(), field.required);
+        let (name, required) = (field.name.as_str().into(), field.required);
         let (id, arrow) = (field.id, Arc::new(arrow));
         Ok(Self { name, required, values, seen: usize::MAX, id, wider: None, relaxed: false, identifies: false, arrow })
+    }
+
+    /// The same field without values.
+    pub(super) fn like(&self) -> Self {
+        let values = self.values.like();
+        let (name, arrow) = (Arc::clone(&self.name), Arc::clone(&self.arrow));
+        Self { name, arrow, values, seen: usize::MAX, wider: None, relaxed: false, ..*self }
     }
 
     /// Whether the column may become optional.
@@ -337,7 +350,7 @@ fn finish_struct(members: &mut Members, rows: usize) -> Result<ArrayRef> {
     Ok(Arc::new(made.map_err(arrow_fault)?))
 }
 
-fn map_entries(key: &Arc<ArrowField>, value: &Arc<ArrowField>) -> Arc<ArrowField> {
+pub(super) fn map_entries(key: &Arc<ArrowField>, value: &Arc<ArrowField>) -> Arc<ArrowField> {
     let fields: Fields = vec![Arc::clone(key), Arc::clone(value)].into();
     Arc::new(ArrowField::new("key_value", DataType::Struct(fields), false))
 }
@@ -345,127 +358,4 @@ fn map_entries(key: &Arc<ArrowField>, value: &Arc<ArrowField>) -> Arc<ArrowField
 /// An array that does not fit its type: a null in a required field, which the decoder has reported.
 fn arrow_fault(error: arrow::error::ArrowError) -> Error {
     Error::internal("Columns do not fit together").because(error)
-}
-
-impl Values {
-    fn new(name: &str, kind: &Type) -> Result<Self> {
-        Ok(match kind {
-            Type::Primitive(primitive) => Self::primitive(name, primitive)?,
-            Type::Struct(fields) => Self::Struct(Members::new(fields)?),
-            Type::List(element) => Self::List(Box::new(Node::new(element)?), Spans::new()),
-            Type::Map(key, value) => {
-                if key.kind != Type::Primitive(Primitive::String) {
-                    return Err(cannot_write(name, kind));
-                }
-                Self::Map(Box::new(Node::new(key)?), Box::new(Node::new(value)?), Spans::new())
-            }
-        })
-    }
-
-    fn primitive(name: &str, primitive: &Primitive) -> Result<Self> {
-        use Primitive as P;
-        Ok(match primitive {
-            P::Boolean => Self::Boolean(BooleanBuilder::with_capacity(FIRST)),
-            P::Int => Self::Int(Int32Builder::with_capacity(FIRST)),
-            P::Long => Self::Long(Int64Builder::with_capacity(FIRST)),
-            P::Float => Self::Float(Float32Builder::with_capacity(FIRST)),
-            P::Double => Self::Double(Float64Builder::with_capacity(FIRST)),
-            P::Decimal { precision, scale } => {
-                let kind = DataType::Decimal128(*precision, i8::try_from(*scale).unwrap_or(0));
-                Self::Decimal(Decimal128Builder::with_capacity(FIRST).with_data_type(kind), *precision, *scale)
-            }
-            P::Date => Self::Date(Date32Builder::with_capacity(FIRST)),
-            P::Time => Self::Time(Time64MicrosecondBuilder::with_capacity(FIRST)),
-            P::Timestamp => Self::Timestamp(TimestampMicrosecondBuilder::with_capacity(FIRST), false),
-            P::Timestamptz => {
-                Self::Timestamp(TimestampMicrosecondBuilder::with_capacity(FIRST).with_timezone(UTC), true)
-            }
-            P::TimestampNs => Self::TimestampNs(TimestampNanosecondBuilder::with_capacity(FIRST), false),
-            P::TimestamptzNs => {
-                Self::TimestampNs(TimestampNanosecondBuilder::with_capacity(FIRST).with_timezone(UTC), true)
-            }
-            P::String => Self::String(StringBuilder::with_capacity(FIRST, FIRST)),
-            P::Uuid => Self::Uuid(FixedSizeBinaryBuilder::with_capacity(FIRST, 16)),
-            P::Fixed(length) if *length > limits::FIXED_BYTES_MAX => {
-                return Err(cannot_write(name, &Type::Primitive(primitive.clone())));
-            }
-            P::Fixed(length) => {
-                let size =
-                    i32::try_from(*length).map_err(|_| cannot_write(name, &Type::Primitive(primitive.clone())))?;
-                Self::Fixed(FixedSizeBinaryBuilder::with_capacity(FIRST, size), usize::try_from(size).unwrap_or(0))
-            }
-            P::Binary => Self::Binary(BinaryBuilder::with_capacity(FIRST, FIRST)),
-            P::Unknown | P::Variant | P::Geometry(_) | P::Geography(_) | P::Other(_) => {
-                return Err(cannot_write(name, &Type::Primitive(primitive.clone())));
-            }
-        })
-    }
-
-    /// The values of a leaf, all of them; of what holds others, nothing.
-    fn finish(&mut self) -> ArrayRef {
-        match self {
-            Self::Boolean(builder) => Arc::new(builder.finish()),
-            Self::Int(builder) => Arc::new(builder.finish()),
-            Self::Long(builder) => Arc::new(builder.finish()),
-            Self::Float(builder) => Arc::new(builder.finish()),
-            Self::Double(builder) => Arc::new(builder.finish()),
-            Self::Decimal(builder, ..) => Arc::new(builder.finish()),
-            Self::Date(builder) => Arc::new(builder.finish()),
-            Self::Time(builder) => Arc::new(builder.finish()),
-            Self::Timestamp(builder, _) => Arc::new(builder.finish()),
-            Self::TimestampNs(builder, _) => Arc::new(builder.finish()),
-            Self::String(builder) => Arc::new(builder.finish()),
-            Self::Uuid(builder) | Self::Fixed(builder, _) => Arc::new(builder.finish()),
-            Self::Binary(builder) => Arc::new(builder.finish()),
-            Self::Struct(_) | Self::List(..) | Self::Map(..) => Arc::new(NullArray::new(0)),
-        }
-    }
-
-    /// Bytes that a row takes in these columns whatever it holds, null included.
-    fn row_bytes(&self) -> usize {
-        match self {
-            Self::Boolean(_) => 1,
-            Self::Int(_) | Self::Float(_) | Self::Date(_) | Self::String(_) | Self::Binary(_) => 4,
-            Self::Long(_) | Self::Double(_) | Self::Time(_) | Self::Timestamp(..) | Self::TimestampNs(..) => 8,
-            Self::Decimal(..) | Self::Uuid(_) => 16,
-            Self::Fixed(_, length) => *length,
-            Self::Struct(members) => members.row_bytes(),
-            Self::List(..) | Self::Map(..) => 4,
-        }
-    }
-
-    fn data_type(&self) -> DataType {
-        match self {
-            Self::Boolean(_) => DataType::Boolean,
-            Self::Int(_) => DataType::Int32,
-            Self::Long(_) => DataType::Int64,
-            Self::Float(_) => DataType::Float32,
-            Self::Double(_) => DataType::Float64,
-            Self::Decimal(_, precision, scale) => DataType::Decimal128(*precision, i8::try_from(*scale).unwrap_or(0)),
-            Self::Date(_) => DataType::Date32,
-            Self::Time(_) => DataType::Time64(TimeUnit::Microsecond),
-            Self::Timestamp(_, zoned) => DataType::Timestamp(TimeUnit::Microsecond, zoned.then(|| UTC.into())),
-            Self::TimestampNs(_, zoned) => DataType::Timestamp(TimeUnit::Nanosecond, zoned.then(|| UTC.into())),
-            Self::String(_) => DataType::Utf8,
-            Self::Uuid(_) => DataType::FixedSizeBinary(16),
-            Self::Fixed(_, length) => DataType::FixedSizeBinary(i32::try_from(*length).unwrap_or(i32::MAX)),
-            Self::Binary(_) => DataType::Binary,
-            Self::Struct(members) => DataType::Struct(members.arrow_fields()),
-            Self::List(element, _) => DataType::List(Arc::clone(&element.arrow)),
-            Self::Map(key, value, _) => DataType::Map(map_entries(&key.arrow, &value.arrow), false),
-        }
-    }
-}
-
-/// How Arrow names UTC without a database of zones.
-const UTC: &str = "+00:00";
-
-fn cannot_write(name: &str, kind: &Type) -> Error {
-    Error::new(
-        Kind::Unprocessable,
-        format!(
-            "Column {name:?} has type {kind}, which ingest cannot write: write to this table with an engine that can"
-        ),
-    )
-    .with_code("unsupported_type")
 }

@@ -3,13 +3,13 @@
 use arrow::array::RecordBatch;
 
 use super::coerce::TimePrecision;
+use super::columns::Shape;
 use super::evolve::Wish;
 use super::ipc::IpcReader;
 use super::json::{Before, Framing, JsonReader};
 use super::memory::weight_of;
 use super::parquet_file::ParquetReader;
 use super::verdict::Verdicts;
-use crate::catalog::metadata::schema::Schema;
 use crate::error::{Error, Kind, Result};
 
 /// What a body is written in.
@@ -155,11 +155,11 @@ pub(super) enum Reader {
 
 impl Reader {
     /// A reader of rows for a schema.
-    pub(super) fn new(format: Format, schema: &Schema, reading: &Reading) -> Result<Self> {
+    pub(super) fn new(format: Format, shape: &Shape, reading: &Reading) -> Result<Self> {
         Ok(match format {
-            Format::Json => Self::Json(Box::new(JsonReader::new(schema, reading.clone())?)),
-            Format::Arrow => Self::Arrow(Box::new(IpcReader::new(schema, reading.clone())?)),
-            Format::Parquet => Self::Parquet(Box::new(ParquetReader::new(schema, reading.clone())?)),
+            Format::Json => Self::Json(Box::new(JsonReader::new(shape, reading.clone())?)),
+            Format::Arrow => Self::Arrow(Box::new(IpcReader::new(shape, reading.clone())?)),
+            Format::Parquet => Self::Parquet(Box::new(ParquetReader::new(shape, reading.clone())?)),
         })
     }
 
@@ -183,10 +183,10 @@ impl Reader {
 }
 
 /// Reads rows again that were kept for a schema that has grown.
-pub(super) fn again(schema: &Schema, reading: &Reading, kept: Kept) -> Result<Decoded> {
+pub(super) fn again(shape: &Shape, reading: &Reading, kept: Kept) -> Result<Decoded> {
     match kept {
-        Kept::Text { .. } => JsonReader::again(schema, reading.clone(), kept)?.finish(),
-        Kept::Columns { batches, rows_before } => super::columnar::again(schema, reading.clone(), batches, rows_before),
+        Kept::Text { .. } => JsonReader::again(shape, reading.clone(), kept)?.finish(),
+        Kept::Columns { batches, rows_before } => super::columnar::again(shape, reading.clone(), batches, rows_before),
     }
 }
 
@@ -203,8 +203,10 @@ pub(super) fn not_readable(what: &str) -> Error {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::ingest::columns::Members;
+    use crate::catalog::metadata::schema::Schema;
 
     /// How rows are read in tests.
     pub(in crate::ingest) const READING: Reading = Reading {
@@ -217,7 +219,8 @@ pub(super) mod tests {
 
     /// JSON rows that fit a schema.
     pub(in crate::ingest) fn rows_of(schema: &Schema, text: &str) -> RecordBatch {
-        let mut reader = Reader::new(Format::Json, schema, &READING).expect("a reader");
+        let mut reader = Reader::new(Format::Json, &Shape::of(&Arc::new(schema.clone())).expect("a shape"), &READING)
+            .expect("a reader");
         reader.feed(text.as_bytes()).expect("read");
         let decoded = reader.finish().expect("rows");
         assert_eq!(decoded.verdicts.listed, []);
@@ -226,6 +229,6 @@ pub(super) mod tests {
 
     /// The columns of a schema.
     pub(in crate::ingest) fn columns_of(schema: &Schema) -> arrow::datatypes::Fields {
-        Members::new(&schema.fields).expect("can be written").arrow_fields()
+        Shape::of(&Arc::new(schema.clone())).expect("can be written").arrow.fields().clone()
     }
 }

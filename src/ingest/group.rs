@@ -10,12 +10,13 @@ use std::collections::VecDeque;
 use arrow::array::RecordBatch;
 use arrow::datatypes::Fields;
 
+use super::columns::Shape;
 use super::counts::count_of;
 use super::flush::{Companions, Flushed, SCHEMA_CHANGED, Target, flush, schema_changed};
-use super::intake::{fields_of, lifted};
+use super::intake::lifted;
 use super::judge::{Fate, Judged, mark_of, receipt_of};
 use super::partition::{TOO_MANY_FILES, field_id};
-use super::queue::{Queues, Waiting};
+use super::queue::{Queues, Waiting, Whom};
 use super::receipt::Receipt;
 use crate::catalog::append::KNOWN;
 use crate::clock;
@@ -128,7 +129,10 @@ impl Queues {
         }
         let mut left = Vec::new();
         for mut waiting in group {
-            if waiting.is_acknowledged() {
+            if error.kind() == Kind::CommitUnknown && waiting.would_be_doubled() {
+                self.report(&waiting, "nobody knows whether they are committed");
+                waiting.settle(Err(error.copy()));
+            } else if waiting.is_acknowledged() {
                 waiting.tries += 1;
                 left.push(waiting);
             } else {
@@ -150,7 +154,7 @@ impl Queues {
             }
             let schema = table.metadata.current_schema()?;
             let older = group.iter().any(|one| one.target.schema_id != schema.schema_id);
-            let fields = if older { fields_of(schema)? } else { Fields::empty() };
+            let fields = if older { Shape::of(schema)?.arrow.fields().clone() } else { Fields::empty() };
             Ok((schema.schema_id, fields))
         };
         match present.await {
@@ -276,6 +280,12 @@ fn waiting_of(judged: Vec<Judged>) -> Vec<Waiting> {
 }
 
 impl Waiting {
+    /// Whether rows that may be committed, and are tried again, would not be known for what they are.
+    fn would_be_doubled(&self) -> bool {
+        let counted = self.claims.producer.as_ref().is_some_and(|position| position.sequence.is_some());
+        matches!(self.whom, Whom::Nobody(None)) && self.claims.key.is_none() && !counted
+    }
+
     /// Whether it is worth looking at the table once more; at most so many times in a row.
     fn may_try_again(&mut self) -> bool {
         self.tries += 1;

@@ -9,10 +9,11 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::Fields;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
+use moka::sync::Cache;
 
 use super::coerce::TimePrecision;
-use super::columns::Members;
-use super::decode::{self, Decoded, Evolution, Format, Reader, Reading, Unknown};
+use super::columns::Shape;
+use super::decode::{self, Decoded, Evolution, Format, Kept, Reader, Reading, Unknown};
 use super::inflate::{Encoding, Inflater};
 use super::lift::lift;
 use super::memory::{Reserved, weight_of};
@@ -58,6 +59,8 @@ pub(super) struct Read {
     existing: Option<Arc<Loaded>>,
     decoded: Decoded,
     memory: Reserved,
+    /// Bytes of the rows.
+    bytes: usize,
 }
 
 impl Read {
@@ -82,7 +85,7 @@ impl Body {
         pieces.into_iter().try_for_each(|piece| inflater.feed(piece, &mut |text| take(reader, memory, bytes, text)))
     }
 
-    fn finish(mut self) -> Result<(Decoded, Reserved)> {
+    fn finish(mut self) -> Result<(Decoded, Reserved, usize)> {
         let Self { inflater, reader, memory, bytes } = &mut self;
         inflater.finish(&mut |text| take(reader, memory, bytes, text))?;
         metrics::counter!("floeberg_ingest_bytes_total", "stage" => "decoded").increment(self.bytes as u64);
@@ -90,7 +93,9 @@ impl Body {
         let columns: usize = decoded.batches.iter().map(weight_of).sum();
         metrics::counter!("floeberg_ingest_bytes_total", "stage" => "arrow").increment(columns as u64);
         self.memory.hold(columns)?;
-        Ok((decoded, self.memory))
+        // What was set aside for the text, too, is needed no longer; but for text that is to be read again.
+        self.memory.shrink(columns + decoded.kept.as_ref().map_or(0, Kept::weight));
+        Ok((decoded, self.memory, columns))
     }
 }
 
@@ -111,18 +116,18 @@ impl Ingest {
     ) -> Result<Read> {
         let Append { table, options, .. } = &*request;
         let existing = create::existing(&self.catalog, table, options).await?;
-        let (reading, schema) = match &existing {
+        let (reading, shape) = match &existing {
             Some(loaded) => {
                 self.complaints.look_at(table, &loaded.metadata);
-                (self.reading(&loaded.metadata, options)?, Arc::clone(loaded.metadata.current_schema()?))
+                (self.reading(&loaded.metadata, options)?, self.shapes.of(&loaded.metadata)?)
             }
             None if !self.settings.auto_create => return Err(Tabular::Table.missing(table)),
-            None => (self.first_reading(options), Arc::new(no_columns())),
+            None => (self.first_reading(options), Shape::of(&Arc::new(no_columns()))?),
         };
-        let reader = Reader::new(request.format, &schema, &reading)?;
+        let reader = Reader::new(request.format, &shape, &reading)?;
         let inflater = Inflater::new(request.encoding, self.settings.body_decoded)?;
-        let (decoded, memory) = self.read(request, Body { inflater, reader, memory, bytes: 0 }, body).await?;
-        Ok(Read { existing, decoded, memory })
+        let (decoded, memory, bytes) = self.read(request, Body { inflater, reader, memory, bytes: 0 }, body).await?;
+        Ok(Read { existing, decoded, memory, bytes })
     }
 
     async fn read(
@@ -130,7 +135,7 @@ impl Ingest {
         request: &mut Append,
         mut reading: Body,
         body: &mut (impl Stream<Item = Result<Bytes>> + Unpin + Send),
-    ) -> Result<(Decoded, Reserved)> {
+    ) -> Result<(Decoded, Reserved, usize)> {
         let (mut pieces, mut waiting, mut all) = (Vec::new(), 0, 0);
         while let Some(piece) = body.next().await {
             let piece = piece?;
@@ -158,14 +163,13 @@ impl Ingest {
 
     /// Makes the table have what the rows ask for, until they fit or are known not to.
     pub(super) async fn fit(&self, table: &TableName, options: &AppendOptions, read: Read) -> Result<Intake> {
-        let Read { mut existing, mut decoded, mut memory } = read;
+        let Read { mut existing, mut decoded, mut memory, mut bytes } = read;
         for _ in 0..limits::SPLITS_MAX {
             if !decoded.verdicts.is_empty() {
                 return Ok(Intake::Refused(decoded));
             }
             let grown = match existing {
                 Some(table) if decoded.wishes.is_empty() => {
-                    let bytes = decoded.batches.iter().map(weight_of).sum();
                     return Ok(Intake::Fits(Received { table, decoded, memory, bytes }));
                 }
                 Some(loaded) => {
@@ -177,6 +181,7 @@ impl Ingest {
             failpoint::at("ingest.created")?;
             let reading = self.reading(&grown.metadata, options)?;
             (decoded, memory) = self.read_again(&grown.metadata, reading, decoded, memory).await?;
+            bytes = decoded.batches.iter().map(weight_of).sum();
             existing = Some(grown);
         }
         Err(flush::schema_changed())
@@ -189,14 +194,14 @@ impl Ingest {
         before: Decoded,
         mut memory: Reserved,
     ) -> Result<(Decoded, Reserved)> {
-        let schema = Arc::clone(metadata.current_schema()?);
+        let shape = self.shapes.of(metadata)?;
         self.compute(move || {
             let Decoded { batches, kept, .. } = before;
             let kept = kept.ok_or_else(|| Error::internal("Rows that ask for columns were not kept"))?;
             let earlier: usize = batches.iter().map(weight_of).sum();
             memory.hold(earlier + kept.weight() * 2)?;
-            let mut again = decode::again(&schema, &reading, kept)?;
-            let earlier = lifted(batches, &fields_of(&schema)?)?.ok_or_else(flush::schema_changed)?;
+            let mut again = decode::again(&shape, &reading, kept)?;
+            let earlier = lifted(batches, shape.arrow.fields())?.ok_or_else(flush::schema_changed)?;
             if again.verdicts.is_empty() {
                 again.batches.splice(0..0, earlier);
             }
@@ -225,9 +230,30 @@ fn no_columns() -> Schema {
     Schema { schema_id: 0, fields: Vec::new(), identifier_field_ids: Vec::new(), extra: Default::default() }
 }
 
-/// The columns of a schema.
-pub(super) fn fields_of(schema: &Schema) -> Result<Fields> {
-    Ok(Members::new(&schema.fields)?.arrow_fields())
+/// The shapes of schemas that rows were read for lately, by table and schema. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Shapes(Cache<(String, i32), Shape>);
+
+impl Default for Shapes {
+    fn default() -> Self {
+        Self(Cache::new(limits::SHAPES_KEPT))
+    }
+}
+
+impl Shapes {
+    /// That of a table's current schema.
+    pub(super) fn of(&self, metadata: &TableMetadata) -> Result<Shape> {
+        let schema = metadata.current_schema()?;
+        let name = (metadata.table_uuid.clone().unwrap_or_default(), schema.schema_id);
+        let known = self.0.get(&name);
+        // A table that was rolled back may have given the number to another schema.
+        if let Some(known) = known.filter(|known| Arc::ptr_eq(&known.schema, schema) || known.schema == *schema) {
+            return Ok(known);
+        }
+        let shape = Shape::of(schema)?;
+        self.0.insert(name, shape.clone());
+        Ok(shape)
+    }
 }
 
 /// Batches under other columns; `None` where one of theirs is not among them.

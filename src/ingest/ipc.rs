@@ -4,8 +4,8 @@ use arrow::buffer::Buffer;
 use arrow::ipc::reader::StreamDecoder;
 
 use super::columnar::Columns;
+use super::columns::Shape;
 use super::decode::{Decoded, Reading, guarded, not_readable};
-use crate::catalog::metadata::schema::Schema;
 use crate::error::{Error, Result};
 
 const WHAT: &str = "Arrow IPC stream (buffers are not compressed: use Content-Encoding)";
@@ -18,8 +18,8 @@ pub(super) struct IpcReader {
 
 impl IpcReader {
     /// A reader of rows for a schema.
-    pub(super) fn new(schema: &Schema, reading: Reading) -> Result<Self> {
-        Ok(Self { decoder: StreamDecoder::new(), columns: Columns::new(schema, reading, 0)? })
+    pub(super) fn new(shape: &Shape, reading: Reading) -> Result<Self> {
+        Ok(Self { decoder: StreamDecoder::new(), columns: Columns::new(shape, reading, 0)? })
     }
 
     /// Takes more of the stream.

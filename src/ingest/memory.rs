@@ -72,6 +72,17 @@ impl Memory {
         }
     }
 
+    /// Notes that a table holds so many pages less.
+    fn give_back(&self, owner: &Owner, pages: usize) {
+        let mut taken = locked(&self.taken);
+        if let Some(all) = taken.get_mut(owner) {
+            *all = all.saturating_sub(pages);
+            if *all == 0 {
+                taken.remove(owner);
+            }
+        }
+    }
+
     /// Whether so much is taken that rows should not be kept waiting any longer.
     pub(super) fn is_tight(&self) -> bool {
         self.pages.available_permits() < self.tight
@@ -114,6 +125,15 @@ impl Reserved {
     pub(super) fn hold(&mut self, bytes: usize) -> Result<()> {
         let held = self.pages * PAGE_BYTES;
         if bytes <= held { Ok(()) } else { self.grow((bytes - held).max(GROWTH_BYTES)) }
+    }
+
+    /// Gives back what is more than so many bytes need.
+    pub(super) fn shrink(&mut self, bytes: usize) {
+        let surplus = self.pages.saturating_sub(bytes.div_ceil(PAGE_BYTES).max(1));
+        let Some(permit) = self.permit.as_mut().and_then(|permit| permit.split(surplus)) else { return };
+        drop(permit);
+        self.pages -= surplus;
+        self.memory.give_back(&self.owner, surplus);
     }
 
     /// Takes over what was set aside for another request to the same table.
@@ -161,13 +181,7 @@ impl Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        let mut taken = locked(&self.memory.taken);
-        if let Some(all) = taken.get_mut(&self.owner) {
-            *all = all.saturating_sub(self.pages);
-            if *all == 0 {
-                taken.remove(&self.owner);
-            }
-        }
+        self.memory.give_back(&self.owner, self.pages);
     }
 }
 
@@ -195,6 +209,21 @@ mod tests {
         assert_eq!(memory.reserve(&table("c"), PAGE_BYTES).expect_err("full").kind(), Kind::Unavailable);
         drop((first, other));
         assert!(locked(&memory.taken).is_empty(), "nothing is remembered of tables that hold nothing");
+    }
+
+    #[test]
+    fn what_is_not_needed_any_more_is_given_back() {
+        let memory = Memory::new(100 * PAGE_BYTES);
+        let mut one = memory.reserve(&table("a"), 40 * PAGE_BYTES).expect("fits");
+        one.shrink(5 * PAGE_BYTES + 1);
+        assert_eq!((one.pages, memory.pages.available_permits()), (6, 94));
+        one.shrink(0);
+        let other = memory.reserve(&table("a"), 45 * PAGE_BYTES).expect("the share knows too");
+        one.join(other);
+        assert_eq!((one.pages, memory.pages.available_permits()), (46, 54));
+        drop(one);
+        assert_eq!(memory.pages.available_permits(), 100);
+        assert!(locked(&memory.taken).is_empty());
     }
 
     #[test]

@@ -42,6 +42,7 @@ mod queue;
 mod receipt;
 mod settings;
 mod thin;
+mod values;
 mod verdict;
 mod write;
 mod writing;
@@ -75,7 +76,7 @@ pub use verdict::{RowError, Verdicts};
 use claims::{Ahead, Claims, KeysUnderWay};
 use counts::Counts;
 use flush::Target;
-use intake::{Intake, Read, Received};
+use intake::{Intake, Read, Received, Shapes};
 use memory::{Memory, Owner};
 use pace::Pace;
 use queue::{Queues, Waiting, Whom};
@@ -171,6 +172,7 @@ pub struct Ingest {
     queues: Queues,
     complaints: Complaints,
     counts: Counts,
+    shapes: Shapes,
     /// What the warehouses have in common.
     log: Log,
     settings: Arc<IngestSettings>,
@@ -191,6 +193,7 @@ impl Ingest {
             queues: Queues::new(catalog.clone(), memory.clone(), counts.clone()),
             catalog,
             counts,
+            shapes: Shapes::default(),
             complaints: Complaints::default(),
             log,
             settings: Arc::new(settings),
@@ -269,7 +272,7 @@ impl Ingest {
         let Append { table, options, key, producer, .. } = request;
         let key = key.map(|KeySent { scope, text, request }| request.key(scope, text));
         let claims = Claims { key, producer };
-        if read.fits() && claims.is_empty() && options.ack == Ack::Commit {
+        if read.fits() && claims.is_empty() {
             return self.settle(table, options, claims, read).await;
         }
         // What the table gets for these rows, and what is noted of them, comes with them though their client leaves.

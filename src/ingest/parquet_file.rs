@@ -10,8 +10,8 @@ use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
 use super::columnar::Columns;
+use super::columns::Shape;
 use super::decode::{Decoded, Reading, guarded, not_readable};
-use crate::catalog::metadata::schema::Schema;
 use crate::error::{Error, Kind, Result};
 
 const WHAT: &str = "Parquet file";
@@ -28,9 +28,9 @@ pub(super) struct ParquetReader {
 
 impl ParquetReader {
     /// A reader of rows for a schema.
-    pub(super) fn new(schema: &Schema, reading: Reading) -> Result<Self> {
+    pub(super) fn new(shape: &Shape, reading: Reading) -> Result<Self> {
         let most = reading.bounds.body_bytes;
-        Ok(Self { file: Vec::new(), columns: Columns::new(schema, reading, 0)?, most })
+        Ok(Self { file: Vec::new(), columns: Columns::new(shape, reading, 0)?, most })
     }
 
     /// Takes more of the file.

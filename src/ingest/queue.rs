@@ -61,6 +61,7 @@ impl Waiting {
         self.bytes += other.bytes;
         self.rows.extend(other.rows);
         self.memory.join(other.memory);
+        self.memory.shrink(self.bytes);
     }
 
     /// Whether they are acknowledged.

@@ -119,6 +119,11 @@ impl Store {
         Ok(WriteTransaction { transaction, _turn: turn })
     }
 
+    /// Whether no other process writes to the database.
+    pub fn is_ours_alone(&self) -> bool {
+        self.database.is_ours_alone()
+    }
+
     /// Waits for the swaps under way, then closes every connection.
     pub async fn close(&self) {
         self.swaps.stop().await;

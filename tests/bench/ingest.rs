@@ -119,7 +119,9 @@ pub fn bodies() {
     let file = server.dir().join("body.ndjson");
     std::fs::write(&file, &body).expect("written");
     let before = load::cpu_seconds(server.pid());
-    let Some(client) = pyiceberg(&server, &file) else { return println!("bodies of 1000 rows: PyIceberg is not at hand") };
+    let Some(client) = pyiceberg(&server, &file) else {
+        return println!("bodies of 1000 rows: PyIceberg is not at hand");
+    };
     let appended = client + load::cpu_seconds(server.pid()) - before;
     println!(
         "{BODIES} bodies of 1000 rows   pushed {pushed:.2} CPU-s   PyIceberg {appended:.2} CPU-s   ratio {:.1}   (goal >= 3.0)",

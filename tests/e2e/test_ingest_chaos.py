@@ -34,7 +34,7 @@ KINDS = ["commit", "wal", "producer", "none"]
 CLIENTS = 12
 # Where a build with failpoints dies, and where it now and then fails; any other build is just killed.
 DEATHS = re.findall(r'"([a-z]+\.[a-z]+)"', (Path(__file__).parents[2] / "src/failpoint.rs").read_text().split("STEPS:")[1])
-FAILURES = ["lake.create", "lake.created", "append.put", "swap.begin", "swap.applied", "log.begin", "log.written", "log.synced"]
+FAILURES = ["lake.create", "lake.created", "append.put", "swap.begin", "swap.applied", "swap.committed", "log.begin", "log.written", "log.synced"]
 BAD = [("n", "seven"), ("n", 1 << 70), ("text", {"a": 1}), ("id", 1.5)]
 
 

@@ -14,10 +14,10 @@ mod rows;
 
 use arrow::record_batch::RecordBatch;
 
+use super::columns::Shape;
 use super::decode::{Decoded, Kept, Reading};
 use super::evolve::Wish;
 use super::verdict::{Row, Verdicts};
-use crate::catalog::metadata::schema::Schema;
 use crate::error::{Error, Kind, Result};
 use lexer::{Lexer, Syntax};
 use rows::Rows;
@@ -77,22 +77,22 @@ enum Rest {
 
 impl JsonReader {
     /// A reader of rows for a schema.
-    pub(super) fn new(schema: &Schema, reading: Reading) -> Result<Self> {
-        Self::after(schema, reading, Framing::Start, Before::default())
+    pub(super) fn new(shape: &Shape, reading: Reading) -> Result<Self> {
+        Self::after(shape, reading, Framing::Start, Before::default())
     }
 
     /// A reader of what was kept by another one.
-    pub(super) fn again(schema: &Schema, reading: Reading, kept: Kept) -> Result<Self> {
+    pub(super) fn again(shape: &Shape, reading: Reading, kept: Kept) -> Result<Self> {
         let Kept::Text { text, framing, before } = kept else {
             return Err(Error::internal("Columns are not read as text"));
         };
-        let mut reader = Self::after(schema, reading, framing, before)?;
+        let mut reader = Self::after(shape, reading, framing, before)?;
         reader.window = text;
         Ok(reader)
     }
 
-    fn after(schema: &Schema, mut reading: Reading, framing: Framing, before: Before) -> Result<Self> {
-        let rows = Rows::new(schema, &reading)?;
+    fn after(shape: &Shape, mut reading: Reading, framing: Framing, before: Before) -> Result<Self> {
+        let rows = Rows::new(shape, &reading)?;
         // A row of a few bytes takes as much in a wide table as a full one: a table's width bounds a request's rows.
         reading.bounds.rows = reading.bounds.rows.min((reading.bounds.column_bytes / rows.row_bytes()).max(1));
         let (window, batches) = (Vec::new(), Vec::new());

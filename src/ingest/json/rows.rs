@@ -1,24 +1,25 @@
 //! One row of JSON → one value for each column, or what is wrong with it.
 
-use arrow::datatypes::Schema as ArrowSchema;
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use std::sync::Arc;
 
 use super::Mark;
 use super::infer::{Guess, Looker, settled};
 use super::lexer::{Kind, Lexer, Syntax};
-use crate::catalog::metadata::schema::Schema;
 use crate::catalog::metadata::types::Primitive;
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::ingest::coerce::{self, Misfit, TimePrecision, Unit};
-use crate::ingest::columns::{Members, Node, Spans, Values, Wanted};
+use crate::ingest::columns::{Members, Node, Shape, Spans, Wanted};
 use crate::ingest::decode::{CAPTURED, Evolution, Reading, Unknown};
 use crate::ingest::evolve::Wish;
+use crate::ingest::values::Values;
 use crate::ingest::verdict::{Path, Row, Verdicts};
 
 /// Columns that take rows, and what was wrong with rows so far.
 pub(super) struct Rows {
     pub(super) members: Members,
+    arrow: SchemaRef,
     precision: TimePrecision,
     unknown: Unknown,
     evolution: Evolution,
@@ -34,15 +35,15 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn new(schema: &Schema, reading: &Reading) -> Result<Self> {
-        let mut members = Members::new(&schema.fields)?;
-        members.keep_required(&schema.identifier_field_ids);
+    pub(super) fn new(shape: &Shape, reading: &Reading) -> Result<Self> {
+        let members = shape.columns();
         let capture = match reading.unknown {
             Unknown::Capture => capturing(&members, reading.evolution)?,
             _ => None,
         };
         Ok(Self {
             members,
+            arrow: Arc::clone(&shape.arrow),
             capture,
             precision: reading.precision,
             unknown: reading.unknown,
@@ -79,7 +80,7 @@ impl Rows {
 
     /// The columns of the last `rows` rows; what was begun after them is dropped.
     pub(super) fn finish(&mut self, rows: usize) -> Result<RecordBatch> {
-        let schema = Arc::new(ArrowSchema::new(self.members.arrow_fields()));
+        let schema = Arc::clone(&self.arrow);
         let columns = self.members.finish_arrays(rows)?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(schema, columns, &options)
@@ -152,7 +153,8 @@ impl Rows {
                 (false, true) => node.push_text(&serde_json::Value::Object(self.captured.clone()).to_string()),
                 (false, false) => {
                     if node.required {
-                        self.null(node, row, &Path::Field(path, &node.name.clone()));
+                        let name = Arc::clone(&node.name);
+                        self.null(node, row, &Path::Field(path, &name));
                     }
                     node.push_null();
                 }

@@ -1,5 +1,7 @@
 //! However a body arrives, its rows and its faults are the same.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use proptest::prelude::*;
@@ -7,6 +9,7 @@ use serde_json::json;
 use serde_json::value::to_raw_value;
 
 use super::*;
+use crate::catalog::metadata::schema::Schema;
 use crate::ingest::decode::tests::READING;
 use crate::ingest::decode::{self, Evolution, Unknown};
 
@@ -31,7 +34,8 @@ fn schema() -> Schema {
 
 /// Reads a body that arrives in pieces, with a window of so many bytes.
 fn read(text: &[u8], reading: &Reading, window: usize, pieces: &[usize]) -> Result<Decoded> {
-    let mut reader = JsonReader::new(&schema(), reading.clone()).expect("a reader");
+    let mut reader =
+        JsonReader::new(&Shape::of(&Arc::new(schema())).expect("a shape"), reading.clone()).expect("a reader");
     (reader.worth, reader.usually) = (window, window);
     let mut rest = text;
     for piece in pieces.iter().cycle() {
@@ -129,7 +133,8 @@ fn what_is_wished_for_is_read_again() {
         let before: usize = decoded.batches.iter().map(RecordBatch::num_rows).sum();
         assert!(window > 8 || before == 1, "{before}");
         let strict = Reading { unknown: Unknown::Ignore, ..READING };
-        let again = decode::again(&schema(), &strict, kept).expect("read again");
+        let again =
+            decode::again(&Shape::of(&Arc::new(schema())).expect("a shape"), &strict, kept).expect("read again");
         assert_eq!(again.rows, 5, "rows are counted from the first");
         let places: Vec<(usize, Option<usize>)> =
             again.verdicts.listed.iter().map(|one| (one.index, one.line)).collect();

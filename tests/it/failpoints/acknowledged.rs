@@ -93,3 +93,21 @@ async fn what_cannot_be_committed_is_tried_again() {
     }
     panic!("the rows were not committed");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_committed_although_nobody_said_so_is_not_committed_again() {
+    let mut world = World::new().await;
+    for ack in ["none", "wal", "commit"] {
+        let (ids, rows) = world.rows_to_acknowledge();
+        let server = world.start("swap.committed=1*return");
+        let path = format!("/ingest/v1/ns/rows?ack={ack}");
+        let (status, answer) = server.send("POST", &path, Some(&rows)).await.expect("an answer");
+        assert_eq!(status, if ack == "commit" { 200 } else { 202 }, "{answer}");
+        world.these_are_acknowledged(&ids);
+        for _ in 0..2 {
+            assert_eq!(flush(&server).await.map(|(status, _)| status), Some(200), "{ack}");
+        }
+        let named = world.check(&server, ack).await;
+        world.check_no_leftovers(&named, ack).await;
+    }
+}

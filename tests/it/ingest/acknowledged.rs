@@ -150,8 +150,8 @@ async fn lost_rows_are_counted() {
     // Other tests of this process count too.
     let lost = async || {
         let text = server.get("/metrics").await.expect(200).text;
-        let line = text.lines().find(|line| line.starts_with("floeberg_ingest_rows_lost_total{")).map(str::to_owned);
-        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).unwrap_or(0)
+        let lines = text.lines().filter(|line| line.starts_with("floeberg_ingest_rows_lost_total{"));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>()
     };
     let before = lost().await;
     push(&server, "ns/t?ack=wal", "{\"id\":3}\n{\"id\":4}").await.expect(202);

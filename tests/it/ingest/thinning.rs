@@ -161,3 +161,38 @@ async fn what_came_before_a_delete_stays_and_its_files_with_it() {
         assert!(std::path::Path::new(&file).exists(), "{file} is gone");
     }
 }
+
+/// Bytes and number of the files of a folder.
+fn weigh(folder: &std::path::Path) -> (u64, usize) {
+    let files = std::fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file").metadata());
+    let sizes: Vec<u64> = files.filter_map(Result::ok).map(|file| file.len()).collect();
+    (sizes.iter().sum(), sizes.len())
+}
+
+/// One commit every 130 seconds: after five days, which are 3 324 commits, nothing but the list of the data grows. The long
+/// form goes on for a month.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_written_to_for_weeks_stays_small() {
+    let commits = if std::env::var_os("TESTS_LONG").is_some() { 20_000 } else { 4_000 };
+    let server = Server::start().await;
+    let folder = server.warehouse().join("ns/t/metadata");
+    let mut most = (0, 0);
+    for id in 0..commits {
+        push(&server, "ns/t", &format!("{{\"id\":{id}}}")).await.expect(200);
+        server.app_catalog.clock().advance_ms(130_000);
+        if id % 500 == 499 {
+            let table = server.get("/v1/namespaces/ns/tables/t").await.expect(200);
+            most = (most.0.max(table.text.len()), most.1.max(ids(&table.json()["metadata"]).len()));
+        }
+    }
+    assert!(most.0 < 2_000_000 && most.1 <= 260, "{most:?}");
+    let table = metadata(&server, "ns", "t").await;
+    let summary = super::current(&table)["summary"].clone();
+    assert_eq!(summary["total-records"], commits.to_string());
+    settled(&server, "t").await;
+    let (bytes, files) = weigh(&folder);
+    // A hundred metadata files, a list for each snapshot, the manifests of five days, of which each is listed by one of the
+    // snapshots that are kept, and those that the data of the time before them was merged into.
+    let wanted = 100 + 260 + commits.min(3_500) + commits / 50;
+    assert!(files < wanted && bytes < 100_000_000, "{files} files of {bytes} B");
+}
