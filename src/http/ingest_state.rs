@@ -2,10 +2,8 @@
 
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
-use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use serde::Serialize;
-use serde_json::json;
 use utoipa::ToSchema;
 
 use super::Api;
@@ -57,6 +55,21 @@ pub(super) struct ProducerStatus {
     /// Null where the producer does not count.
     sequence: Option<i64>,
     offset_token: Option<String>,
+}
+
+/// What is known of a key or of a producer.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum Known {
+    /// The answer that is kept under the key.
+    Answered(IngestResponse),
+    /// The key's request is under way.
+    Pending {
+        /// `pending`.
+        state: &'static str,
+    },
+    /// How far the producer is.
+    Producer(ProducerStatus),
 }
 
 /// What waits for a table, its last snapshot and its last error.
@@ -152,18 +165,18 @@ impl<S: Sync> FromRequestParts<S> for Scope {
         ("warehouse" = Option<String>, Query, description = "A warehouse's name or root URL; the default if absent"),
     ),
     responses(
-        (status = 200, description = "The stored answer, or {\"state\":\"pending\"}; of a producer, its epoch, sequence and offset token", body = ProducerStatus),
+        (status = 200, description = "The stored answer, or {\"state\":\"pending\"}; of a producer, its epoch, sequence and offset token", body = Known),
         (status = 400, description = "Neither is asked for, or both", body = super::ingest::Problem),
         (status = 404, description = "Nothing is known of it", body = super::ingest::Problem),
     ),
 )]
-pub(super) async fn look_up(State(api): State<Api>, query: Query, Scope(scope): Scope) -> Result<Response, Failure> {
+pub(super) async fn look_up(State(api): State<Api>, query: Query, Scope(scope): Scope) -> Result<Json<Known>, Failure> {
     only(&query, &["warehouse", "key", "producer", "table"])?;
     let served = api.warehouses.select(query.get("warehouse").unwrap_or_default())?.served;
     match (query.get("key"), query.get("producer"), query.get("table")) {
         (Some(key), None, None) => match served.ingest.key(&scope, key).await? {
-            KeyState::Answered(receipt) => Ok(Json(IngestResponse::of(receipt)).into_response()),
-            KeyState::Pending => Ok(Json(json!({"state": "pending"})).into_response()),
+            KeyState::Answered(receipt) => Ok(Json(Known::Answered(IngestResponse::of(receipt)))),
+            KeyState::Pending => Ok(Json(Known::Pending { state: "pending" })),
             KeyState::Unknown => Err(not_found(format!("Nothing is known of key {key:?}"))),
         },
         (None, Some(producer), Some(table)) => {
@@ -173,7 +186,7 @@ pub(super) async fn look_up(State(api): State<Api>, query: Query, Scope(scope): 
                 standing.ok_or_else(|| not_found(format!("Nothing is known of producer {producer:?} of {name}")))?;
             let sequence = Some(standing.sequence).filter(|sequence| *sequence >= 0);
             let status = ProducerStatus { epoch: standing.epoch, sequence, offset_token: standing.offset_token };
-            Ok(Json(status).into_response())
+            Ok(Json(Known::Producer(status)))
         }
         _ => Err(Error::malformed("Ask with ?key=, or with ?producer= and &table=").into()),
     }

@@ -284,6 +284,9 @@ def seed():
         send("POST", f"/v1/namespaces/{where}/tables", A_TABLE)
         send("POST", f"/v1/namespaces/{where}/views", A_VIEW)
         send("PUT", f"/manage/v1/namespaces/{where}/functions/f", A_FUNCTION)
+    # The same again is answered the same.
+    keyed = {**HEADERS, "Idempotency-Key": "seeded"}
+    requests.post(f"{URL}/ingest/v1/ns/keyed", json=ROWS, headers=keyed, timeout=30)
 
 
 def has_rows(where):
@@ -402,6 +405,14 @@ def before_load_schema(context, raw_schema):
     for parameter in (parameter for path in of_planned for parameter in paths[path]["post"]["parameters"]):
         if parameter["name"] == "table":
             parameter |= {"schema": one_of("planned", *PATHS["table"]), "example": "planned"}
+    # A key or a producer is asked for, not both.
+    for parameter in paths["/ingest/v1"]["get"]["parameters"]:
+        asked = {"key": ["seeded", "gone"], "producer": ["nobody"], "table": ["ns.rows", "rows"]}.get(parameter["name"])
+        if asked:
+            parameter |= {"schema": one_of(*asked)}
+        parameter.pop("example", None)
+        if parameter["name"] == "key":
+            parameter["example"] = "seeded"
     # What others put something into cannot be dropped.
     hollow = paths["/v1/namespaces/{namespace}"]["delete"]["parameters"][0]
     hollow |= {"schema": one_of("hollow", *PATHS["namespace"]), "example": "hollow"}
