@@ -119,6 +119,11 @@ impl Key {
         (&self.scope, &self.key)
     }
 
+    /// The same, to be kept.
+    pub fn to_name(&self) -> (String, String) {
+        (self.scope.clone(), self.key.clone())
+    }
+
     /// What tells the request from others.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint

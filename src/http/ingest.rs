@@ -16,6 +16,8 @@ use utoipa::ToSchema;
 use super::Api;
 use super::error::Failure;
 use super::extract::{DottedPath, Query, discard, pieces};
+use super::keyed::IDEMPOTENCY_KEY;
+use super::warehouses::asked_for;
 use crate::auth::Token;
 use crate::catalog::once::Fingerprint;
 use crate::clock;
@@ -169,7 +171,7 @@ struct Prepared {
 async fn prepare(api: &Api, candidates: Vec<TableName>, query: &Query, request: &Parts) -> Result<Prepared> {
     let headers = &request.headers;
     let options = options(query)?;
-    let served = api.warehouses.select(query.get("warehouse").unwrap_or_default())?.served;
+    let served = asked_for(api, query)?.served;
     let format = Format::parse(header(headers, &CONTENT_TYPE))?;
     let encoding = Encoding::parse(header(headers, &CONTENT_ENCODING))?;
     let key = key(&served, request)?;
@@ -241,7 +243,6 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<i64>> {
     }
 }
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const PRODUCER_ID: HeaderName = HeaderName::from_static("x-producer-id");
 const PRODUCER_EPOCH: HeaderName = HeaderName::from_static("x-producer-epoch");
 const PRODUCER_SEQ: HeaderName = HeaderName::from_static("x-producer-seq");

@@ -10,6 +10,7 @@ use super::Api;
 use super::error::Failure;
 use super::extract::{DottedPath, Query};
 use super::ingest::{IngestResponse, duration, not_known, scope_of};
+use super::warehouses::asked_for;
 use crate::clock;
 use crate::error::{Error, Kind, Result, What};
 use crate::ingest::{KeyState, Status};
@@ -93,7 +94,7 @@ pub(super) async fn table_status(
     query: Query,
 ) -> Result<Json<TableStatus>, Failure> {
     only(&query, &["warehouse"])?;
-    let served = api.warehouses.select(query.get("warehouse").unwrap_or_default())?.served;
+    let served = asked_for(&api, &query)?.served;
     let table = served.catalog.meant(candidates).await?;
     let Status { buffered, snapshot, last_error } = served.ingest.status(&table).await?;
     let lag = buffered.since.map(|since| since.elapsed().as_millis()).unwrap_or(0);
@@ -136,7 +137,7 @@ pub(super) async fn flush_table(
 ) -> Result<Json<IngestResponse>, Failure> {
     only(&query, &["warehouse", "timeout"])?;
     let timeout = query.get("timeout").map(duration).transpose()?;
-    let served = api.warehouses.select(query.get("warehouse").unwrap_or_default())?.served;
+    let served = asked_for(&api, &query)?.served;
     let table = served.catalog.meant(candidates).await?;
     Ok(Json(IngestResponse::of(served.ingest.flush(&table, timeout).await?)))
 }
@@ -172,7 +173,7 @@ impl<S: Sync> FromRequestParts<S> for Scope {
 )]
 pub(super) async fn look_up(State(api): State<Api>, query: Query, Scope(scope): Scope) -> Result<Json<Known>, Failure> {
     only(&query, &["warehouse", "key", "producer", "table"])?;
-    let served = api.warehouses.select(query.get("warehouse").unwrap_or_default())?.served;
+    let served = asked_for(&api, &query)?.served;
     match (query.get("key"), query.get("producer"), query.get("table")) {
         (Some(key), None, None) => match served.ingest.key(&scope, key).await? {
             KeyState::Answered(receipt) => Ok(Json(Known::Answered(IngestResponse::of(receipt)))),

@@ -19,7 +19,7 @@ use crate::catalog::{Catalog, Loaded};
 use crate::error::{Error, Result};
 use crate::names::TableName;
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A JSON body, and the key that came with it.
 #[derive(Debug)]

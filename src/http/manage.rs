@@ -10,14 +10,14 @@ use super::error::Failure;
 use super::extract::{DottedPath, JsonBody, Query};
 use super::iceberg::functions::LoadFunctionResult;
 use super::ingest::Problem;
+use super::warehouses::asked_for;
 use crate::catalog::Catalog;
 use crate::catalog::check::Report;
 use crate::error::Result;
 
 /// The catalog of the warehouse that `?warehouse=` names.
 pub(super) fn catalog(api: &Api, query: &Query) -> Result<Catalog> {
-    let selected = api.warehouses.select(query.get("warehouse").unwrap_or_default())?;
-    Ok(selected.served.catalog.clone())
+    Ok(asked_for(api, query)?.served.catalog.clone())
 }
 
 /// Tries the database and every warehouse for real.

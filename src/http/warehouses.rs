@@ -12,6 +12,7 @@ use http::{Request, Uri};
 
 use super::Api;
 use super::error::Failure;
+use super::extract::Query;
 use crate::error::Result;
 use crate::names::RESERVED_PREFIXES;
 use crate::warehouses::{Selected, Served};
@@ -53,6 +54,11 @@ pub(super) fn selected(api: &Api, parts: &Parts) -> Selected {
         Some(Named(selected)) => selected.clone(),
         None => api.warehouses.set().at(0),
     }
+}
+
+/// The warehouse that `?warehouse=` names; the default where it names none.
+pub(super) fn asked_for(api: &Api, query: &Query) -> Result<Selected> {
+    api.warehouses.select(query.get("warehouse").unwrap_or_default())
 }
 
 /// The warehouse that a path named.

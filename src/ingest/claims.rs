@@ -125,8 +125,7 @@ pub(super) struct KeyUnderWay {
 impl KeysUnderWay {
     /// Takes note of a request's key; an error where another request is under way with it.
     pub(super) fn begin(&self, key: &Key) -> Result<KeyUnderWay> {
-        let (scope, text) = key.name();
-        let name = (scope.to_owned(), text.to_owned());
+        let name = key.to_name();
         match self.locked().entry(name.clone()) {
             Entry::Occupied(known) if known.get().fingerprint != key.fingerprint() => return Err(key.reused()),
             Entry::Occupied(mut known) => known.get_mut().requests += 1,
@@ -140,8 +139,7 @@ impl KeysUnderWay {
 
     /// From now on a request with this key is acknowledged, as long as one is under way.
     pub(super) fn acknowledge(&self, key: &Key) {
-        let (scope, text) = key.name();
-        if let Some(known) = self.locked().get_mut(&(scope.to_owned(), text.to_owned())) {
+        if let Some(known) = self.locked().get_mut(&key.to_name()) {
             known.acknowledged = true;
         }
     }

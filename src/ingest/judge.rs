@@ -63,7 +63,7 @@ impl Queues {
             };
             let fate = match (&fate, &waiting.claims.key) {
                 (Fate::Write, Some(key)) => {
-                    let name = owned(key);
+                    let name = key.to_name();
                     if answers.contains_key(&name) {
                         // Acknowledged, and the key has become another request's meanwhile.
                         fate
@@ -98,7 +98,7 @@ impl Queues {
             let found = self.catalog.answers(&keys).await?;
             for (key, answer) in keys.into_iter().zip(found) {
                 if let Some(answer) = answer {
-                    answers.insert(owned(key), answer);
+                    answers.insert(key.to_name(), answer);
                 }
             }
         }
@@ -129,12 +129,11 @@ fn fate(
     answers: &mut HashMap<(String, String), Result<String>>,
     producers: &mut Producers,
 ) -> Result<Fate> {
-    let receipt = receipt_of(waiting);
     if waiting.number().is_some_and(|number| number <= mark) {
-        return Ok(Fate::There(receipt));
+        return Ok(Fate::There(receipt_of(waiting)));
     }
     if let Some(key) = &waiting.claims.key {
-        match answers.get(&owned(key)) {
+        match answers.get(&key.to_name()) {
             Some(Ok(text)) => return Ok(Fate::There(answered(text)?)),
             // What is acknowledged is never refused.
             Some(Err(error)) if !waiting.is_acknowledged() => return Err(error.copy()),
@@ -149,7 +148,7 @@ fn fate(
             *to = Some(standing);
             Ok(next())
         }
-        Judgement::Done => Ok(Fate::There(receipt.duplicate())),
+        Judgement::Done => Ok(Fate::There(receipt_of(waiting).duplicate())),
         _ if waiting.is_acknowledged() => Ok(next()),
         Judgement::Gap { expected } => Err(position.gap(expected)),
         Judgement::Fenced { epoch } => Err(position.fenced(epoch)),
@@ -179,11 +178,6 @@ pub(super) fn mark_of<'a>(group: impl Iterator<Item = &'a Waiting>, mark: i64) -
         known.last = known.last.max(number);
     }
     all
-}
-
-fn owned(key: &Key) -> (String, String) {
-    let (scope, text) = key.name();
-    (scope.to_owned(), text.to_owned())
 }
 
 /// What is kept under a key, as its request's sender is told it again.

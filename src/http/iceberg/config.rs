@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::http::Api;
 use crate::http::error::Failure;
 use crate::http::extract::Query;
+use crate::http::warehouses::asked_for;
 
 /// What is served, in the words that clients compare. `GET /v1/config` itself need not be among them.
 pub const ENDPOINTS: &[&str] = &[
@@ -59,7 +60,7 @@ pub const ENDPOINTS: &[&str] = &[
     ),
 )]
 pub(crate) async fn get_config(State(api): State<Api>, query: Query) -> Result<Json<CatalogConfig>, Failure> {
-    let selected = api.warehouses.select(query.get("warehouse").unwrap_or_default())?;
+    let selected = asked_for(&api, &query)?;
     // Pinned, so that no client guesses another.
     let mut overrides = IndexMap::from([("namespace-separator".to_owned(), "%1F".to_owned())]);
     if let Some(prefix) = selected.prefix() {
