@@ -247,6 +247,18 @@ pub const COMPLAINTS_KEPT: u64 = 100_000;
 /// Bytes of `/v1` request bodies under way together.
 pub const CATALOG_BODIES_BYTES_MAX: usize = 256 << 20;
 
+/// Bytes of rows that one snapshot takes, but for those of a single request: columns of text count to 2 GiB.
+pub const GROUP_BYTES_MAX: usize = 1 << 30;
+
+/// Rows of requests that become one entry of the log: no more partitions than one commit may write.
+pub const LOG_ENTRY_ROWS: usize = FILES_PER_COMMIT_MAX;
+
+/// Bytes of them.
+pub const LOG_ENTRY_BYTES: usize = 64 << 20;
+
+/// For how long commits of a table may fail until no more of its rows are acknowledged before they are committed.
+pub const COMMITS_MAY_FAIL_FOR: Duration = Duration::from_secs(60);
+
 /// Requests of one table that one snapshot takes.
 pub const GROUP_REQUESTS_MAX: usize = 10_000;
 

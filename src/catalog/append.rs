@@ -21,6 +21,7 @@ use crate::failpoint;
 use crate::lake::Company;
 use crate::limits;
 use crate::names::TableName;
+use crate::store::DISK_FAILED;
 use crate::store::swap::{Alongside, Refusal, Step, Verdict};
 use crate::store::tables::TableRow;
 
@@ -118,8 +119,9 @@ impl Catalog {
                 return Ok::<_, Error>(Some(true));
             }
             if row.metadata_location == from.metadata_location {
-                // Whoever has the database alone sees all that will ever come of it.
-                return Ok(self.store.is_ours_alone().then_some(false));
+                // Whoever has the database alone sees all that will ever come of it, unless the disk failed.
+                let sure = self.store.is_ours_alone() && unknown.code() != Some(DISK_FAILED);
+                return Ok(sure.then_some(false));
             }
             let log = &self.load_row(&row).await?.metadata.metadata_log;
             Ok(log.iter().any(|entry| entry.metadata_file == file.location).then_some(true))

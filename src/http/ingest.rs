@@ -102,7 +102,7 @@ pub(super) struct Problem {
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 200 printable ASCII characters: the same request again is answered the same, and written once"),
         ("X-Producer-Id" = Option<String>, Header, description = "Who sends: its requests are taken once and in order"),
         ("X-Producer-Epoch" = Option<i64>, Header, description = "Which of the producer's lives this is; an older one is shut out"),
-        ("X-Producer-Seq" = Option<i64>, Header, description = "The request's number in that life"),
+        ("X-Producer-Seq" = Option<i64>, Header, description = "The request's number in that life, from 0 on"),
         ("X-Offset-Token" = Option<String>, Header, description = "Where the producer is in its source, for it to ask for"),
     ),
     request_body(

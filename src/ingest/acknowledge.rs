@@ -27,6 +27,7 @@ impl Ingest {
         if waiting.count == 0 && waiting.claims.is_empty() {
             return Ok(receipt);
         }
+        self.queues.check_moves(&waiting.target)?;
         // One request of a producer after the other, until its place is noted.
         let producer = waiting.claims.producer.as_ref();
         let turn = producer.map(|position| format!("{} {}", waiting.target.uuid, position.producer).into());

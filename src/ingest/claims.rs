@@ -60,24 +60,24 @@ pub(super) enum Judgement {
 }
 
 impl Position {
-    /// What is to be done where the producer is known to be at `standing`. Who is not known, or begins another life, may
-    /// begin anywhere.
+    /// What is to be done where the producer is known to be at `standing`. Who is not known, or begins another life, counts
+    /// from 0: if it began anywhere, what comes later with a lower number would be taken for known.
     pub(super) fn judge(&self, standing: Option<&Standing>) -> Judgement {
         let next = |sequence: i64, token: Option<&String>| {
             let offset_token = self.offset_token.as_ref().or(token).cloned();
             Judgement::Next(Standing { epoch: self.epoch, sequence, offset_token })
         };
-        let Some(known) = standing.filter(|known| known.epoch >= self.epoch) else {
-            return next(self.sequence.unwrap_or(-1), standing.and_then(|known| known.offset_token.as_ref()));
+        let token = standing.and_then(|known| known.offset_token.as_ref());
+        let last = match standing {
+            Some(known) if known.epoch > self.epoch => return Judgement::Fenced { epoch: known.epoch },
+            Some(known) if known.epoch == self.epoch => known.sequence,
+            _ => -1,
         };
-        let token = known.offset_token.as_ref();
         match self.sequence {
-            _ if known.epoch > self.epoch => Judgement::Fenced { epoch: known.epoch },
-            None => next(known.sequence, token),
-            Some(sequence) if known.sequence < 0 => next(sequence, token),
-            Some(sequence) if sequence <= known.sequence => Judgement::Done,
-            Some(sequence) if sequence == known.sequence + 1 => next(sequence, token),
-            Some(_) => Judgement::Gap { expected: known.sequence + 1 },
+            None => next(last, token),
+            Some(sequence) if sequence <= last => Judgement::Done,
+            Some(sequence) if sequence == last + 1 => next(sequence, token),
+            Some(_) => Judgement::Gap { expected: last + 1 },
         }
     }
 
@@ -261,13 +261,15 @@ mod tests {
             (3, None, Judgement::Next(at(3, 7, "new"))),
             (2, Some(8), Judgement::Fenced { epoch: 3 }),
             (2, None, Judgement::Fenced { epoch: 3 }),
-            (4, Some(90), Judgement::Next(at(4, 90, "new"))),
+            (4, Some(0), Judgement::Next(at(4, 0, "new"))),
+            (4, Some(8), Judgement::Gap { expected: 0 }),
             (4, None, Judgement::Next(at(4, -1, "new"))),
         ] {
             assert_eq!(sends(epoch, sequence).judge(Some(&known)), judgement, "{epoch} {sequence:?}");
         }
-        assert_eq!(sends(0, Some(5)).judge(None), Judgement::Next(at(0, 5, "new")));
-        assert_eq!(sends(4, Some(5)).judge(Some(&at(4, -1, "old"))), Judgement::Next(at(4, 5, "new")));
+        assert_eq!(sends(0, Some(0)).judge(None), Judgement::Next(at(0, 0, "new")));
+        assert_eq!(sends(0, Some(5)).judge(None), Judgement::Gap { expected: 0 });
+        assert_eq!(sends(4, Some(0)).judge(Some(&at(4, -1, "old"))), Judgement::Next(at(4, 0, "new")));
         let silent = Position { offset_token: None, ..sends(3, Some(8)) };
         assert_eq!(silent.judge(Some(&known)), Judgement::Next(at(3, 8, "old")), "what it said before still holds");
     }

@@ -14,7 +14,7 @@ use futures::stream::FuturesUnordered;
 use iceberg::spec::{DataFile, Schema as IcebergSchema, Struct};
 use tokio::sync::mpsc;
 
-use super::flush::schema_changed;
+use super::flush::{Rows, schema_changed};
 use super::partition;
 use super::path;
 use super::write::{DataObject, FileLayout, encode};
@@ -38,12 +38,7 @@ pub(super) struct Files {
 }
 
 /// The files that hold these rows. Where that fails, those that were put are queued for deletion.
-pub(super) async fn data_files(
-    catalog: &Catalog,
-    base: Arc<Loaded>,
-    schema_id: i32,
-    rows: Arc<Vec<RecordBatch>>,
-) -> Result<Files> {
+pub(super) async fn data_files(catalog: &Catalog, base: Arc<Loaded>, schema_id: i32, rows: Arc<Rows>) -> Result<Files> {
     let (sender, receiver) = mpsc::channel(1);
     let encoding = tokio::task::spawn_blocking(move || {
         encode_all(&base.metadata, schema_id, &rows, &mut |object| {
@@ -119,7 +114,7 @@ const WORTH_ROWS: usize = 1_024;
 fn encode_all(
     metadata: &TableMetadata,
     schema_id: i32,
-    rows: &[RecordBatch],
+    Rows { batches: rows, most_partitions }: &Rows,
     give: &mut dyn FnMut(DataObject) -> Result<()>,
 ) -> Result<()> {
     let (Some(first), Some(then)) = (rows.first(), metadata.schema(schema_id)) else { return Err(schema_changed()) };
@@ -144,7 +139,7 @@ fn encode_all(
         }
         return encode(rows, &Struct::empty(), &layout, (&mut || file(&[]), give));
     }
-    partition::split(&together(rows)?, &layout.schema, spec, |part| {
+    partition::split(&together(rows)?, &layout.schema, (spec, *most_partitions), |part| {
         let rows = match order {
             Some(order) => partition::sort(part.rows, order)?,
             None => part.rows,

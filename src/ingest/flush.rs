@@ -105,12 +105,20 @@ pub(super) struct Target {
     pub(super) schema_id: i32,
 }
 
+/// Rows that are written together.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pub(super) batches: Vec<RecordBatch>,
+    /// How many partitions they may belong to.
+    pub(super) most_partitions: usize,
+}
+
 /// Commits rows that were all decoded against one schema of the table, and what is written with them.
 pub(super) async fn flush(
     catalog: &Catalog,
     lists: &Lists,
     target: &Target,
-    (rows, companions): (Vec<RecordBatch>, Companions),
+    (rows, companions): (Rows, Companions),
 ) -> Result<Flushed> {
     let rows = Arc::new(rows);
     for _ in 0..limits::SPLITS_MAX {
@@ -127,7 +135,7 @@ async fn split_and_commit(
     catalog: &Catalog,
     lists: &Lists,
     target: &Target,
-    (rows, companions): (Arc<Vec<RecordBatch>>, &Companions),
+    (rows, companions): (Arc<Rows>, &Companions),
 ) -> Result<Flushed> {
     let base = catalog.load_table(&target.name).await?;
     check_target(&base.metadata, target)?;

@@ -12,10 +12,11 @@ use arrow::datatypes::Fields;
 
 use super::columns::Shape;
 use super::counts::count_of;
-use super::flush::{Companions, Flushed, SCHEMA_CHANGED, Target, flush, schema_changed};
+use super::flush::{Companions, Flushed, Rows, SCHEMA_CHANGED, Target, flush, schema_changed};
 use super::intake::lifted;
 use super::judge::{Fate, Judged, mark_of, receipt_of};
-use super::partition::{TOO_MANY_FILES, field_id};
+use super::lift::Gone;
+use super::partition::TOO_MANY_FILES;
 use super::queue::{Queues, Waiting, Whom};
 use super::receipt::Receipt;
 use crate::catalog::append::KNOWN;
@@ -63,7 +64,11 @@ impl Queues {
             Err((group, error)) => return self.failed(group, &error),
         };
         let written = judged.iter().filter(|one| one.is_written());
-        let rows: Vec<RecordBatch> = written.flat_map(|one| one.waiting.rows.iter().cloned()).collect();
+        let batches: Vec<RecordBatch> = written.flat_map(|one| one.waiting.rows.iter().cloned()).collect();
+        // What is acknowledged must be written, and what is alone cannot be parted: the table was laid out anew since.
+        let must = matches!(&judged[..], [only] if only.waiting.is_acknowledged());
+        let most_partitions = if must { usize::MAX } else { limits::FILES_PER_COMMIT_MAX };
+        let rows = Rows { batches, most_partitions };
         let outcome = self.write(&target, rows, companions).await;
         match outcome.as_ref().err().and_then(Error::code) {
             Some(TOO_MANY_FILES) if judged.len() > 1 => {
@@ -89,8 +94,8 @@ impl Queues {
     }
 
     /// Writes the rows of a group, and what is to be known once they are.
-    async fn write(&self, target: &Target, rows: Vec<RecordBatch>, companions: Companions) -> Result<Option<Flushed>> {
-        let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
+    async fn write(&self, target: &Target, rows: Rows, companions: Companions) -> Result<Option<Flushed>> {
+        let count: usize = rows.batches.iter().map(RecordBatch::num_rows).sum();
         if count == 0 {
             self.catalog.keep(companions.alongside(&self.catalog, None)?).await?;
             let table = self.catalog.load_table(&target.name).await?;
@@ -188,8 +193,11 @@ impl Queues {
     /// Rows of a table that is gone: counted and reported.
     async fn bury(&self, group: Vec<Waiting>) -> Aligned {
         let mark = mark_of(group.iter(), i64::MIN);
-        if let Err(error) = self.catalog.keep(Alongside { mark, ..Alongside::default() }).await {
-            return Aligned::Failed(group, error);
+        match self.catalog.keep(Alongside { mark, ..Alongside::default() }).await {
+            // An attempt of which nobody heard has noted it.
+            Err(error) if error.code() == Some(KNOWN) => {}
+            Err(error) => return Aligned::Failed(group, error),
+            Ok(()) => {}
         }
         for one in group {
             self.report(&one, "the table is gone");
@@ -213,8 +221,8 @@ fn align(mut one: Waiting, target: &Target, fields: &Fields) -> Option<Waiting> 
         return Some(one);
     }
     let acknowledged = one.is_acknowledged();
-    let rows = if acknowledged { what_is_left(&one.rows, fields) } else { std::mem::take(&mut one.rows) };
-    match lifted(rows, fields) {
+    let gone = if acknowledged { Gone::LeftOut } else { Gone::Refused };
+    match lifted(&one.rows, fields, gone) {
         Ok(Some(rows)) => {
             one.rows = rows;
             one.target = target.clone();
@@ -230,18 +238,6 @@ fn align(mut one: Waiting, target: &Target, fields: &Fields) -> Option<Waiting> 
         }
     }
     Some(one)
-}
-
-/// The columns of rows that are still among these.
-fn what_is_left(rows: &[RecordBatch], fields: &Fields) -> Vec<RecordBatch> {
-    let ids: Vec<Option<i32>> = fields.iter().map(|field| field_id(field)).collect();
-    let project = |batch: &RecordBatch| {
-        let schema = batch.schema();
-        let kept: Vec<usize> =
-            (0..batch.num_columns()).filter(|at| ids.contains(&field_id(schema.field(*at)))).collect();
-        batch.project(&kept).unwrap_or_else(|_| batch.clone())
-    };
-    rows.iter().map(project).collect()
 }
 
 impl Queues {

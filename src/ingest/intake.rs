@@ -15,7 +15,7 @@ use super::coerce::TimePrecision;
 use super::columns::Shape;
 use super::decode::{self, Decoded, Evolution, Format, Kept, Reader, Reading, Unknown};
 use super::inflate::{Encoding, Inflater};
-use super::lift::lift;
+use super::lift::{Gone, lift};
 use super::memory::{Reserved, weight_of};
 use super::{Append, AppendOptions, Ingest, create, evolve, flush, settings};
 use crate::catalog::Loaded;
@@ -64,9 +64,9 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// Whether nothing has to be made before its rows can be committed.
+    /// Whether its rows can be committed as they are.
     pub(super) fn fits(&self) -> bool {
-        self.existing.is_some() && self.decoded.wishes.is_empty()
+        self.existing.is_some() && self.decoded.wishes.is_empty() && self.decoded.verdicts.is_empty()
     }
 }
 
@@ -201,7 +201,7 @@ impl Ingest {
             let earlier: usize = batches.iter().map(weight_of).sum();
             memory.hold(earlier + kept.weight() * 2)?;
             let mut again = decode::again(&shape, &reading, kept)?;
-            let earlier = lifted(batches, shape.arrow.fields())?.ok_or_else(flush::schema_changed)?;
+            let earlier = lifted(&batches, shape.arrow.fields(), Gone::Refused)?.ok_or_else(flush::schema_changed)?;
             if again.verdicts.is_empty() {
                 again.batches.splice(0..0, earlier);
             }
@@ -256,7 +256,7 @@ impl Shapes {
     }
 }
 
-/// Batches under other columns; `None` where one of theirs is not among them.
-pub(super) fn lifted(batches: Vec<RecordBatch>, to: &Fields) -> Result<Option<Vec<RecordBatch>>> {
-    batches.iter().map(|batch| lift(batch, to)).collect()
+/// Batches under other columns; `None` where they do not fit.
+pub(super) fn lifted(batches: &[RecordBatch], to: &Fields, gone: Gone) -> Result<Option<Vec<RecordBatch>>> {
+    batches.iter().map(|batch| lift(batch, to, gone)).collect()
 }

@@ -10,29 +10,39 @@ use arrow::record_batch::RecordBatchOptions;
 use super::partition::field_id;
 use crate::error::{Error, Result};
 
-/// The rows under `to`, columns found by field id. New columns are null; a type may be wider than it was. `None` where a
-/// column of the rows is no longer there.
-pub(super) fn lift(rows: &RecordBatch, to: &Fields) -> Result<Option<RecordBatch>> {
+/// What becomes of values whose column is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// Then the rows do not fit.
+    Refused,
+    /// They are left out.
+    LeftOut,
+}
+
+/// The rows under `to`, columns found by field id. New columns are null; a type may be wider than it was. `None` where they
+/// do not fit.
+pub(super) fn lift(rows: &RecordBatch, to: &Fields, gone: Gone) -> Result<Option<RecordBatch>> {
     let schema = rows.schema();
     if schema.fields() == to {
         return Ok(Some(rows.clone()));
     }
-    let Some(columns) = members((schema.fields(), rows.columns()), to, rows.num_rows())? else { return Ok(None) };
+    let from = (schema.fields(), rows.columns());
+    let Some(columns) = members(from, to, rows.num_rows(), gone)? else { return Ok(None) };
     let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
     let lifted = RecordBatch::try_new_with_options(Arc::new(Schema::new(to.clone())), columns, &options);
     lifted.map(Some).map_err(unfit)
 }
 
-fn members(from: (&Fields, &[ArrayRef]), to: &Fields, length: usize) -> Result<Option<Vec<ArrayRef>>> {
+fn members(from: (&Fields, &[ArrayRef]), to: &Fields, length: usize, gone: Gone) -> Result<Option<Vec<ArrayRef>>> {
     let ids = |fields: &Fields| fields.iter().map(|field| field_id(field)).collect::<Vec<_>>();
     let (have, want) = (ids(from.0), ids(to));
-    if !have.iter().all(|id| want.contains(id)) {
+    if gone == Gone::Refused && !have.iter().all(|id| want.contains(id)) {
         return Ok(None);
     }
     let mut columns = Vec::with_capacity(to.len());
     for (field, id) in to.iter().zip(want) {
         match have.iter().position(|known| *known == id) {
-            Some(at) => match column(&from.1[at], field)? {
+            Some(at) => match column(&from.1[at], field, gone)? {
                 Some(column) => columns.push(column),
                 None => return Ok(None),
             },
@@ -43,7 +53,7 @@ fn members(from: (&Fields, &[ArrayRef]), to: &Fields, length: usize) -> Result<O
     Ok(Some(columns))
 }
 
-fn column(values: &ArrayRef, to: &Field) -> Result<Option<ArrayRef>> {
+fn column(values: &ArrayRef, to: &Field, gone: Gone) -> Result<Option<ArrayRef>> {
     if !to.is_nullable() && values.null_count() > 0 {
         return Ok(None);
     }
@@ -53,7 +63,7 @@ fn column(values: &ArrayRef, to: &Field) -> Result<Option<ArrayRef>> {
     let lifted: Option<ArrayRef> = match (values.data_type(), to.data_type()) {
         (DataType::Struct(_), DataType::Struct(fields)) => {
             let values = values.as_struct();
-            let inner = members((values.fields(), values.columns()), fields, values.len())?;
+            let inner = members((values.fields(), values.columns()), fields, values.len(), gone)?;
             let made = inner.map(|inner| {
                 StructArray::try_new_with_length(fields.clone(), inner, values.nulls().cloned(), values.len())
             });
@@ -61,7 +71,7 @@ fn column(values: &ArrayRef, to: &Field) -> Result<Option<ArrayRef>> {
         }
         (DataType::List(_), DataType::List(element)) => {
             let values = values.as_list::<i32>();
-            let made = column(values.values(), element)?.map(|items| {
+            let made = column(values.values(), element, gone)?.map(|items| {
                 ListArray::try_new(Arc::clone(element), values.offsets().clone(), items, values.nulls().cloned())
             });
             made.transpose().map_err(unfit)?.map(|made| Arc::new(made) as ArrayRef)
@@ -69,7 +79,7 @@ fn column(values: &ArrayRef, to: &Field) -> Result<Option<ArrayRef>> {
         (DataType::Map(..), DataType::Map(entries, sorted)) => {
             let values = values.as_map();
             let plain: ArrayRef = Arc::new(values.entries().clone());
-            let made = column(&plain, entries)?.map(|lifted| {
+            let made = column(&plain, entries, gone)?.map(|lifted| {
                 let (offsets, nulls) = (values.offsets().clone(), values.nulls().cloned());
                 MapArray::try_new(Arc::clone(entries), offsets, lifted.as_struct().clone(), nulls, *sorted)
             });
@@ -128,12 +138,19 @@ mod tests {
             field(10, "new", "date".into()),
         ]));
         let rows = rows_of(&then, r#"{"a":1,"p":{"x":1.5},"l":[1,null],"m":{"k":2}} {"a":null,"p":null}"#);
-        let lifted = lift(&rows, &columns_of(&now)).expect("lifts").expect("fits");
+        let lifted = lift(&rows, &columns_of(&now), Gone::Refused).expect("lifts").expect("fits");
         let again = rows_of(&now, r#"{"renamed":1,"p":{"x":1.5},"l":[1,null],"m":{"k":2}} {"renamed":null}"#);
         assert_eq!(lifted, again);
-        assert_eq!(lift(&lifted, &columns_of(&then)).expect("looked at"), None, "columns are not dropped");
+        let refused =
+            |rows: &RecordBatch, to: &TableSchema| lift(rows, &columns_of(to), Gone::Refused).expect("looked at");
+        assert_eq!(refused(&lifted, &then), None, "columns are not dropped");
+        let fewer =
+            schema(json!([field(2, "p", point(json!([field(9, "y", "string".into())]))), field(6, "m", map("long"))]));
+        assert_eq!(refused(&lifted, &fewer), None);
+        let left = lift(&lifted, &columns_of(&fewer), Gone::LeftOut).expect("lifts").expect("fits");
+        assert_eq!(left, rows_of(&fewer, r#"{"p":{"y":null},"m":{"k":2}} {"p":null}"#), "inner ones too");
         let required = json!([{"id": 1, "name": "a", "required": true, "type": "int"}]);
         let one = rows_of(&schema(json!([field(1, "a", "int".into())])), r#"{"a":null}"#);
-        assert_eq!(lift(&one, &columns_of(&schema(required))).expect("looked at"), None, "null in a required column");
+        assert_eq!(refused(&one, &schema(required)), None, "null in a required column");
     }
 }

@@ -88,6 +88,11 @@ impl Memory {
         self.pages.available_permits() < self.tight
     }
 
+    /// Bytes that one table may take while others of its requests are under way.
+    pub(super) fn share_bytes(&self) -> usize {
+        self.share * PAGE_BYTES
+    }
+
     /// Bytes that are taken.
     pub(super) fn taken_bytes(&self) -> f64 {
         let pages = self.all - self.pages.available_permits().min(self.all);

@@ -285,14 +285,24 @@ impl Ingest {
 
     /// Takes the rows of a body that was read.
     async fn settle(&self, table: TableName, options: AppendOptions, claims: Claims, read: Read) -> Result<Outcome> {
+        if let Some(key) = claims.key.as_ref().filter(|_| !read.fits()) {
+            // Sent again it needs no table, nor that its rows still fit one.
+            if let Some(text) = self.catalog.answers(&[key]).await?.pop().flatten() {
+                return judge::answered(&text?).map(Outcome::Taken);
+            }
+        }
         let received = match self.fit(&table, &options, read).await? {
             Intake::Fits(received) => received,
             Intake::Refused(decoded) => return Ok(Outcome::Refused { rows: decoded.rows, verdicts: decoded.verdicts }),
         };
         failpoint::at("ingest.decoded")?;
+        if options.ack != Ack::Commit {
+            // Once they are acknowledged it is too late.
+            partition::check_count(&received.decoded.batches, received.table.metadata.default_spec()?)?;
+        }
         let waiting = self.waiting(table, claims, received)?;
         let receipt = match options.ack {
-            Ack::Commit => self.commit(waiting, options.timeout).await?,
+            Ack::Commit => Self::hear(self.submit(waiting), options.timeout).await?,
             ack => self.acknowledge(waiting, ack).await?,
         };
         failpoint::passed("ingest.flushed");
@@ -316,7 +326,7 @@ impl Ingest {
             claims,
             whom: Whom::Nobody(None),
             memory,
-            pace: Pace::of(&metadata.properties),
+            pace: Pace::of(&metadata.properties, self.memory.share_bytes() / 2),
             since: clock::tick(),
             tries: 0,
             lost: None,
@@ -324,11 +334,16 @@ impl Ingest {
         })
     }
 
-    /// Waits until rows are committed.
-    async fn commit(&self, mut waiting: Waiting, timeout: Option<Duration>) -> Result<Receipt> {
+    /// Has rows committed; what comes of it is heard from what is returned.
+    fn submit(&self, mut waiting: Waiting) -> oneshot::Receiver<Result<Receipt>> {
         let (sender, heard) = oneshot::channel();
         waiting.whom = Whom::Sender(sender);
         self.queues.submit(waiting);
+        heard
+    }
+
+    /// Waits until rows are committed.
+    async fn hear(heard: oneshot::Receiver<Result<Receipt>>, timeout: Option<Duration>) -> Result<Receipt> {
         let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT);
         let late = |_| {
             let message = format!("The rows are not committed after {} ms; they may still be", timeout.as_millis());
@@ -346,9 +361,9 @@ impl Ingest {
         let memory = self.memory.take(&self.owner(name), 0);
         let waiting = self.waiting(name.clone(), Claims::default(), Received { table, decoded, memory, bytes: 0 })?;
         let uuid = waiting.target.uuid.clone();
-        let commit = self.commit(waiting, timeout);
+        let heard = self.submit(waiting);
         self.queues.hurry(&uuid);
-        commit.await
+        Self::hear(heard, timeout).await
     }
 
     /// What is known of a table's rows.

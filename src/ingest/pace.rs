@@ -36,8 +36,8 @@ impl Pace {
         target_bytes: usize::MAX,
     };
 
-    /// What a table says.
-    pub(super) fn of(table: &IndexMap<String, String>) -> Self {
+    /// What a table says. It may not hold back more than so many bytes.
+    pub(super) fn of(table: &IndexMap<String, String>, most: usize) -> Self {
         let ms = |key: &str, usual: i64| {
             Duration::from_millis(u64::try_from(properties::whole(table, key, usual)).unwrap_or(0)).min(LONGEST)
         };
@@ -46,7 +46,7 @@ impl Pace {
             linger: ms(LINGER, 0),
             max_delay: ms(MAX_DELAY, 10_000),
             min_interval: ms(MIN_INTERVAL, 0),
-            target_bytes: usize::try_from(target_bytes).unwrap_or(usize::MAX),
+            target_bytes: usize::try_from(target_bytes).unwrap_or(usize::MAX).min(most),
         }
     }
 }
@@ -70,14 +70,15 @@ pub(super) struct Load {
 
 /// When the rows are to be committed; `None` where there are none.
 pub(super) fn due(load: &Load, pace: &Pace, now: Instant) -> Option<Instant> {
-    let awaited = load.awaited_since.map(|since| since + pace.linger);
+    let after = |since: Instant, delay: Duration| if load.hurried { now } else { since + delay };
+    let awaited = load.awaited_since.map(|since| after(since, pace.linger));
     let acknowledged = load.acknowledged_since.map(|since| {
-        let late = if load.hurried { now } else { since + pace.max_delay };
+        let late = after(since, pace.max_delay);
         late.max(load.not_before.unwrap_or(late))
     });
     let first = awaited.into_iter().chain(acknowledged).min()?;
-    if load.hurried && load.not_before.is_none() {
-        return Some(now);
+    if load.hurried {
+        return Some(first);
     }
     let full = load.bytes >= pace.target_bytes && load.not_before.is_none_or(|until| until <= now);
     let first = if full { now } else { first };
@@ -119,6 +120,7 @@ mod tests {
         assert_eq!(told(Load { not_before, hurried: true, bytes: 1_000, ..acknowledged }), Some(400));
         let among = Load { not_before, acknowledged_since: Some(after(20)), ..awaited };
         assert_eq!(told(among), Some(55), "who waits is not kept from trying");
+        assert_eq!(told(Load { hurried: true, last_commit, ..among }), Some(100), "nor from asking for it now");
     }
 
     #[test]
@@ -131,7 +133,8 @@ mod tests {
             min_interval: Duration::from_secs(2),
             target_bytes: 9,
         };
-        assert_eq!(Pace::of(&table), said);
-        assert_eq!(Pace::of(&IndexMap::new()).max_delay, Duration::from_secs(10));
+        assert_eq!(Pace::of(&table, 1_000), said);
+        assert_eq!(Pace::of(&table, 5).target_bytes, 5, "or else it would be refused more before it is committed");
+        assert_eq!(Pace::of(&IndexMap::new(), usize::MAX).max_delay, Duration::from_secs(10));
     }
 }

@@ -1,6 +1,6 @@
 //! Rows → rows of one partition each, sorted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, StructArray, UInt32Array};
@@ -9,7 +9,7 @@ use arrow::row::{RowConverter, SortField};
 use iceberg::spec::{Literal, Schema, Struct, Transform};
 use iceberg::transform::create_transform_function;
 
-use crate::catalog::metadata::spec::{Direction, NullOrder, PartitionSpec, SortOrder};
+use crate::catalog::metadata::spec::{Direction, NullOrder, PartitionField, PartitionSpec, SortOrder};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 
@@ -27,22 +27,18 @@ pub(super) struct Part {
     pub(super) rows: RecordBatch,
 }
 
-/// Splits rows by the partition spec. One partition's rows are there at a time.
+/// Splits rows by the partition spec into at most so many partitions. One partition's rows are there at a time.
 pub(super) fn split(
     rows: &RecordBatch,
     schema: &Schema,
-    spec: &PartitionSpec,
+    (spec, most): (&PartitionSpec, usize),
     mut each: impl FnMut(Part) -> Result<()>,
 ) -> Result<()> {
     if spec.fields.is_empty() {
         return each(Part { values: Struct::empty(), folders: Vec::new(), rows: rows.clone() });
     }
-    let mut columns = Vec::with_capacity(spec.fields.len());
-    for field in &spec.fields {
-        let source = one_source(field.source.ids())?;
-        columns.push(transformed(rows, source, &field.transform.to_string())?);
-    }
-    let groups = group(&columns, rows.num_rows())?;
+    let columns = partition_columns(rows, spec)?;
+    let groups = group(&columns, rows.num_rows(), most)?;
     let single = groups.len() == 1;
     for indices in groups {
         let first = indices.first().copied().unwrap_or(0) as usize;
@@ -58,6 +54,32 @@ pub(super) fn split(
         each(Part { values: Struct::from_iter(values), folders, rows })?;
     }
     Ok(())
+}
+
+/// An error where rows belong to more partitions than one commit may write.
+pub(super) fn check_count(batches: &[RecordBatch], spec: &PartitionSpec) -> Result<()> {
+    let most = limits::FILES_PER_COMMIT_MAX;
+    if spec.fields.is_empty() || batches.iter().map(RecordBatch::num_rows).sum::<usize>() <= most {
+        return Ok(());
+    }
+    let mut known: HashSet<Box<[u8]>> = HashSet::new();
+    for batch in batches {
+        let keys = keys(&partition_columns(batch, spec)?)?;
+        for key in keys.iter().filter(|key| !known.contains(key.as_ref())).collect::<Vec<_>>() {
+            known.insert(key.as_ref().into());
+            if known.len() > most {
+                return Err(too_many(most));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The values of the spec's fields, row by row.
+fn partition_columns(rows: &RecordBatch, spec: &PartitionSpec) -> Result<Vec<ArrayRef>> {
+    let column =
+        |field: &PartitionField| transformed(rows, one_source(field.source.ids())?, &field.transform.to_string());
+    spec.fields.iter().map(column).collect()
 }
 
 fn one_source(ids: &[i32]) -> Result<i32> {
@@ -108,12 +130,24 @@ pub(super) fn field_id(field: &arrow::datatypes::Field) -> Option<i32> {
     field.metadata().get("PARQUET:field_id").and_then(|text| text.parse().ok())
 }
 
-/// The rows of each distinct combination of values, in the order of their first row.
-fn group(columns: &[ArrayRef], rows: usize) -> Result<Vec<Vec<u32>>> {
+/// Each row's values as one text.
+fn keys(columns: &[ArrayRef]) -> Result<arrow::row::Rows> {
     let failed = |error| Error::internal("Rows cannot be grouped").because(error);
     let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
-    let converter = RowConverter::new(fields).map_err(failed)?;
-    let keys = converter.convert_columns(columns).map_err(failed)?;
+    RowConverter::new(fields).and_then(|converter| converter.convert_columns(columns)).map_err(failed)
+}
+
+fn too_many(most: usize) -> Error {
+    let message = format!(
+        "The rows belong to more than {most} partitions, and each would get a file of its own: send fewer at once, or \
+         partition the table more coarsely"
+    );
+    Error::new(Kind::Unprocessable, message).with_code(TOO_MANY_FILES)
+}
+
+/// The rows of each distinct combination of values, in the order of their first row.
+fn group(columns: &[ArrayRef], rows: usize, most: usize) -> Result<Vec<Vec<u32>>> {
+    let keys = keys(columns)?;
     let mut known: HashMap<&[u8], usize> = HashMap::new();
     let mut groups: Vec<Vec<u32>> = Vec::new();
     let mut last: Option<(arrow::row::Row<'_>, usize)> = None;
@@ -126,13 +160,8 @@ fn group(columns: &[ArrayRef], rows: usize) -> Result<Vec<Vec<u32>>> {
                 groups.len() - 1
             }),
         };
-        if groups.len() > limits::FILES_PER_COMMIT_MAX {
-            let most = limits::FILES_PER_COMMIT_MAX;
-            let message = format!(
-                "The rows belong to more than {most} partitions, and each would get a file of its own: send fewer at once, \
-                 or partition the table more coarsely"
-            );
-            return Err(Error::new(Kind::Unprocessable, message).with_code(TOO_MANY_FILES));
+        if groups.len() > most {
+            return Err(too_many(most));
         }
         groups[at].push(u32::try_from(index).unwrap_or(u32::MAX));
         last = Some((key, at));

@@ -5,7 +5,7 @@
 //! tried again after a pause that grows.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
@@ -20,7 +20,7 @@ use super::pace::{Load, Pace, due};
 use super::receipt::Receipt;
 use crate::catalog::Catalog;
 use crate::clock;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::limits;
 
 /// Rows that wait for a commit, and who waits with them.
@@ -132,6 +132,7 @@ struct InFlight {
 #[derive(Debug, Default)]
 struct Failures {
     in_a_row: u32,
+    since: Option<Instant>,
     not_before: Option<Instant>,
 }
 
@@ -156,6 +157,7 @@ pub struct Buffered {
 /// The tables of a warehouse that have rows waiting or a commit in flight, by identity. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Queues {
+    /// As it was when this was made.
     pub(super) catalog: Catalog,
     pub(super) lists: Lists,
     pub(super) counts: Counts,
@@ -163,8 +165,10 @@ pub(super) struct Queues {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    /// The catalog as the warehouse is described now.
+    present: RwLock<Catalog>,
     queues: Mutex<HashMap<String, Queue>>,
     stopping: std::sync::atomic::AtomicBool,
     errors: Errors,
@@ -175,11 +179,21 @@ type Errors = Mutex<HashMap<String, (i64, Error)>>;
 
 impl Queues {
     pub(super) fn new(catalog: Catalog, memory: Memory, counts: Counts) -> Self {
-        Self { catalog, lists: lists(), counts, memory, shared: Arc::default() }
+        let present = RwLock::new(catalog.clone());
+        let (queues, stopping, errors) = Default::default();
+        let shared = Arc::new(Shared { present, queues, stopping, errors });
+        Self { catalog, lists: lists(), counts, memory, shared }
     }
 
-    /// The same queues over the same warehouse described otherwise.
+    /// The same queues over the same warehouse described otherwise; what waits in them is committed so, too.
     pub(super) fn over(&self, catalog: Catalog) -> Self {
+        *self.shared.present.write().unwrap_or_else(PoisonError::into_inner) = catalog.clone();
+        Self { catalog, ..self.clone() }
+    }
+
+    /// The same queues over the warehouse as it is described now.
+    fn at_present(&self) -> Self {
+        let catalog = self.shared.present.read().unwrap_or_else(PoisonError::into_inner).clone();
         Self { catalog, ..self.clone() }
     }
 
@@ -220,11 +234,12 @@ impl Queues {
                     }
                 }
                 Next::Commit(batch) => {
+                    let present = self.at_present();
                     let name = batch.first().map(|first| first.target.name.clone());
                     if let Some(name) = name {
-                        self.catalog.give_way(&name).await;
+                        present.catalog.give_way(&name).await;
                     }
-                    let left = self.commit_in_order(batch).await;
+                    let left = present.commit_in_order(batch).await;
                     self.committed(&uuid, left);
                 }
             }
@@ -287,6 +302,22 @@ impl Queues {
             queue.hurried = true;
             queue.wake.notify_one();
         }
+    }
+
+    /// Refuses rows that are to be acknowledged where those before them could not be committed for long: each would keep
+    /// a file of the log that others share.
+    pub(super) fn check_moves(&self, target: &Target) -> Result<()> {
+        let now = clock::tick();
+        if !self.locked().get(&target.uuid).is_some_and(|queue| queue.failures.last_too_long(now)) {
+            return Ok(());
+        }
+        let why = self.last_error(&target.uuid).map(|(_, why)| why).unwrap_or_default();
+        let message = format!(
+            "Rows of table {} that were acknowledged cannot be committed, so no more are accepted; nothing was written: \
+             {why}",
+            target.name
+        );
+        Err(Error::new(Kind::Unavailable, message).with_code("commits_fail"))
     }
 
     /// What waits for a table.
@@ -373,8 +404,13 @@ impl Queue {
     }
 
     fn take(&mut self, now: Instant) -> Vec<Waiting> {
-        let most = self.entries.len().min(limits::GROUP_REQUESTS_MAX);
-        let batch: Vec<Waiting> = self.entries.drain(..most).collect();
+        let mut bytes = 0_usize;
+        let fits = |rows: &&Waiting| {
+            bytes = bytes.saturating_add(rows.bytes);
+            bytes <= limits::GROUP_BYTES_MAX
+        };
+        let most = self.entries.iter().take(limits::GROUP_REQUESTS_MAX).take_while(fits).count();
+        let batch: Vec<Waiting> = self.entries.drain(..most.max(1).min(self.entries.len())).collect();
         let bytes = batch.iter().map(|rows| rows.bytes).sum();
         self.bytes = self.bytes.saturating_sub(bytes);
         self.hurried &= !self.entries.is_empty();
@@ -387,9 +423,29 @@ impl Queue {
 }
 
 impl Failures {
+    fn last_too_long(&self, now: Instant) -> bool {
+        self.since.is_some_and(|since| now - since >= limits::COMMITS_MAY_FAIL_FOR)
+    }
+
     fn another(&mut self) {
         let pause = Duration::from_millis(limits::COMMIT_PAUSE_FIRST_MS << self.in_a_row.min(16));
         self.in_a_row += 1;
+        self.since.get_or_insert_with(clock::tick);
         self.not_before = Some(clock::tick() + pause.min(limits::COMMIT_PAUSE_MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_commits_that_fail_for_long_stop_acknowledgements() {
+        let mut failures = Failures::default();
+        let now = clock::tick();
+        assert!(!failures.last_too_long(now + limits::COMMITS_MAY_FAIL_FOR));
+        (0..100).for_each(|_| failures.another());
+        assert!(!failures.last_too_long(now));
+        assert!(failures.last_too_long(clock::tick() + limits::COMMITS_MAY_FAIL_FOR));
     }
 }

@@ -169,9 +169,24 @@ impl Dialect {
 /// Whether a failed commit certainly left nothing behind: the database says itself that it could not, because the disk is
 /// full, or somebody else holds it. Of any other failure nobody can say.
 pub(super) fn certainly_undone(error: &Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<sqlx::Error>());
-    let code = cause.and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
+    let code = code_of(error);
     // SQLite's primary codes BUSY and FULL; PostgreSQL's class of too few resources, a lost serialisation, a deadlock.
     code.as_deref()
         .is_some_and(|code| matches!(code, "5" | "13" | "40001" | "40P01") || code.len() == 5 && code.starts_with("53"))
+}
+
+/// Whether SQLite could not write or sync. What it wrote before that may be whole on the disk, where the next start finds it,
+/// although whoever reads now does not see it.
+pub(super) fn disk_failed(error: &Error) -> bool {
+    code_of(error).and_then(|code| code.parse::<u32>().ok()).is_some_and(is_io_error)
+}
+
+/// SQLite's code IOERR, whatever was being done.
+fn is_io_error(code: u32) -> bool {
+    code & 0xff == 10
+}
+
+fn code_of(error: &Error) -> Option<std::borrow::Cow<'_, str>> {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<sqlx::Error>());
+    cause.and_then(sqlx::Error::as_database_error).and_then(|error| error.code())
 }

@@ -37,7 +37,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use database::{Database, certainly_undone};
+use database::{Database, certainly_undone, disk_failed};
 use pointers::Pointers;
 use swap::SwapQueue;
 
@@ -150,9 +150,21 @@ fn commit_unknown(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) ->
 
 /// What a failed commit means for whoever waits for it.
 fn commit_failed(error: sqlx::Error) -> Error {
-    let error = unavailable(error);
-    if certainly_undone(&error) { error } else { commit_unknown(error) }
+    failed_at_the_end(unavailable(error))
 }
+
+/// The same, of an error that has been told apart already.
+fn failed_at_the_end(error: Error) -> Error {
+    if certainly_undone(&error) {
+        return error;
+    }
+    let code = disk_failed(&error).then_some(DISK_FAILED);
+    let unknown = commit_unknown(error);
+    code.into_iter().fold(unknown, Error::with_code)
+}
+
+/// The code of a commit that the disk failed: it may come to light at a later start, though nothing of it is seen now.
+pub const DISK_FAILED: &str = "disk_failed";
 
 /// The database cannot do it now, and did nothing.
 fn unavailable(error: sqlx::Error) -> Error {

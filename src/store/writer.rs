@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sqlx::{AnyConnection, Connection};
 
-use super::database::{Database, certainly_undone};
+use super::database::Database;
 use super::gc::{self, Doomed};
 use super::moves::{self, Move};
 use super::pointers::{Key, Pointers};
 use super::swap::{Alongside, Queued, Refusal, Step, Swap, Verdict};
-use super::{Writing, commit_failed, commit_unknown, keys, log_marks, producers, step, unavailable};
+use super::{Writing, commit_failed, commit_unknown, failed_at_the_end, keys, log_marks, producers, step, unavailable};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::names::TableName;
@@ -138,9 +138,7 @@ async fn apply_together(database: &Database, connection: &mut AnyConnection, gro
 
 /// One statement without a transaction around it. Whether an error came before its commit or from it cannot be told.
 async fn move_at_once(connection: &mut AnyConnection, moves: &[Move<'_>]) -> Result<Vec<Verdict>> {
-    moves::apply(connection, moves)
-        .await
-        .map_err(|error| if certainly_undone(&error) { error } else { commit_unknown(error) })
+    moves::apply(connection, moves).await.map_err(failed_at_the_end)
 }
 
 async fn apply_in_transaction(

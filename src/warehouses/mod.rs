@@ -169,6 +169,8 @@ pub struct Warehouses {
     upkeep: Option<Driver>,
     /// Held by who adds, changes or removes one.
     changing: Mutex<()>,
+    /// Rows in the log that are for warehouses that are not served.
+    left: std::sync::Mutex<Vec<Recovered>>,
 }
 
 impl Warehouses {
@@ -189,7 +191,13 @@ impl Warehouses {
             Upkeep::Runs => Some(Driver::start(set.catalogs(), set.closed.is_empty())),
             Upkeep::Rests => None,
         };
-        Ok(Self { set: RwLock::new(Arc::new(set)), opening, upkeep, changing: Mutex::new(()) })
+        Ok(Self {
+            set: RwLock::new(Arc::new(set)),
+            opening,
+            upkeep,
+            changing: Mutex::default(),
+            left: Default::default(),
+        })
     }
 
     /// What is served now.
@@ -198,6 +206,11 @@ impl Warehouses {
     }
 
     fn replace(&self, set: Set) {
+        // Before anybody can push rows behind them.
+        let left = std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Err(error) = self.recover_into(&set, left) {
+            tracing::error!(error = error.chain(), "rows in the log cannot be taken up");
+        }
         if let Some(upkeep) = &self.upkeep {
             upkeep.serve(set.catalogs(), set.closed.is_empty());
         }
@@ -205,19 +218,24 @@ impl Warehouses {
     }
 
     /// Takes up the rows that an earlier process acknowledged and did not commit. Those of a warehouse that is not served
-    /// stay in the log.
+    /// stay in the log until it is.
     pub fn recover(&self, entries: Vec<Recovered>) -> Result<()> {
-        let set = self.set();
-        let mut left = 0;
+        self.recover_into(&self.set(), entries)
+    }
+
+    fn recover_into(&self, set: &Set, entries: Vec<Recovered>) -> Result<()> {
+        let mut left = Vec::new();
         for entry in entries {
             match set.place_of(entry.warehouse()) {
                 Some(place) => set.served[place].ingest.recover(entry)?,
-                None => left += 1,
+                None => left.push(entry),
             }
         }
-        if left > 0 {
-            tracing::error!(entries = left, "rows in the log are for warehouses that are not served: they stay there");
+        if !left.is_empty() {
+            let entries = left.len();
+            tracing::error!(entries, "rows in the log are for warehouses that are not served: they stay there");
         }
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left;
         Ok(())
     }
 

@@ -249,7 +249,7 @@ impl Writer {
         };
         if self.writing.as_ref().is_none_or(Writing::is_full) {
             self.writing = None;
-            fs::create_dir_all(&self.folder).map_err(nothing)?;
+            self.make_folder().map_err(nothing)?;
             let number = u64::try_from(self.next).unwrap_or(u64::MAX);
             self.writing = Some(Writing::begin(&self.folder, number, &self.bytes).map_err(nothing)?);
         }
@@ -282,6 +282,17 @@ impl Writer {
     }
 }
 
+impl Writer {
+    /// The folder, whose name is on the disk.
+    fn make_folder(&self) -> std::io::Result<()> {
+        if self.folder.is_dir() {
+            return Ok(());
+        }
+        fs::create_dir(&self.folder)?;
+        self.folder.parent().map_or(Ok(()), |parent| fs::File::open(parent)?.sync_all())
+    }
+}
+
 fn answer(waiting: Vec<oneshot::Sender<Result<()>>>, error: &Error) {
     waiting.into_iter().for_each(|one| drop(one.send(Err(error.copy()))));
 }
@@ -294,7 +305,13 @@ fn entries_of(batch: Vec<Append>) -> Result<Vec<Entry>, (Error, Waiters)> {
     let mut plain: HashMap<(String, i32), usize> = HashMap::new();
     for Append { rows, queues, done } in batch {
         let alike = (rows.target.uuid.clone(), rows.target.schema_id);
-        match plain.get(&alike).filter(|_| rows.claims.is_empty()) {
+        let is_room = |at: &&usize| {
+            let entry = &entries[**at].rows;
+            rows.claims.is_empty()
+                && entry.count + rows.count <= limits::LOG_ENTRY_ROWS
+                && entry.bytes + rows.bytes <= limits::LOG_ENTRY_BYTES
+        };
+        match plain.get(&alike).filter(is_room) {
             Some(at) => {
                 let entry = &mut entries[*at];
                 entry.rows.join(rows);

@@ -5,6 +5,7 @@
 //! Built only with the feature `failpoints`: `cargo test --features failpoints failpoints`.
 
 mod acknowledged;
+mod left_behind;
 mod process;
 mod world;
 

@@ -141,6 +141,28 @@ async fn acknowledged_rows_follow_their_table_as_far_as_they_can() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn acknowledged_rows_lose_only_what_has_no_place_any_more() {
+    let server = Server::start().await;
+    server.namespace(&["ns"]).await;
+    let inner = |names: &[(i64, &str)]| {
+        let field = |(id, name): &(i64, &str)| json!({"id": id, "name": name, "required": false, "type": "long"});
+        let point = json!({"type": "struct", "fields": names.iter().map(field).collect::<Vec<_>>()});
+        json!({"type": "struct", "fields": [{"id": 1, "name": "p", "required": false, "type": point}]})
+    };
+    let properties = json!({"floeberg.ingest.max-delay-ms": "86400000"});
+    let body = json!({"name": "t", "schema": inner(&[(2, "x"), (3, "y")]), "properties": properties});
+    server.post("/v1/namespaces/ns/tables", &body).await.expect(200);
+    push(&server, "ns/t?ack=wal", "{\"p\":{\"x\":1,\"y\":2}}").await.expect(202);
+    let updates = json!([
+        {"action": "add-schema", "schema": inner(&[(3, "y")])},
+        {"action": "set-current-schema", "schema-id": -1},
+    ]);
+    server.commit("t", json!([]), updates).await.expect(200);
+    flush(&server, "ns/t").await;
+    assert_eq!(rows(&server, "t").await, [json!({"p": {"y": 2}})]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lost_rows_are_counted() {
     let server = Server::start().await;
     server.namespace(&["ns"]).await;
@@ -179,6 +201,16 @@ async fn a_table_says_how_often_it_is_committed_to() {
     let bodies: Vec<String> = (0..10).map(|id| format!("{{\"id\":{id}}}")).collect();
     futures::future::join_all(bodies.iter().map(|body| push(&server, "ns/lingers", body))).await;
     assert_eq!(commits("lingers").await, 1);
+    // Who asks for a commit waits for no others.
+    create("sleeps", json!({"floeberg.ingest.linger-ms": "3600000"})).await;
+    let pushed = push(&server, "ns/sleeps?timeout=2h", "{\"id\":1}");
+    let flushed = async {
+        server.until("the row waits", || async { status(&server, "ns/sleeps").await["buffered_rows"] == 1 }).await;
+        flush(&server, "ns/sleeps").await
+    };
+    let both = tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(pushed, flushed) }).await;
+    both.expect("in time").0.expect(200);
+    flush(&server, "ns/sleeps").await;
     create("soon", json!({"floeberg.ingest.max-delay-ms": "50"})).await;
     push(&server, "ns/soon?ack=wal", "{\"id\":1}").await.expect(202);
     server.until("the rows are committed", || async { commits("soon").await == 1 }).await;

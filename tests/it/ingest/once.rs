@@ -100,6 +100,17 @@ async fn there_are_only_so_many_keys() {
     assert_eq!(rows(&server, "t").await.len(), 2);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_is_answered_though_the_table_is_gone() {
+    let server = Server::start().await;
+    keyed(&server, "k", "ns/t", "{\"id\":1}").await.expect(200);
+    server.delete("/v1/namespaces/ns/tables/t").await.expect(204);
+    assert_eq!(keyed(&server, "k", "ns/t", "{\"id\":1}").await.expect(200).json()["duplicate"], true);
+    server.get("/v1/namespaces/ns/tables/t").await.expect(404);
+    problem(&keyed(&server, "k", "ns/t", "{\"id\":2}").await, 422, "key_reused", "");
+    server.get("/v1/namespaces/ns/tables/t").await.expect(404);
+}
+
 /// Sends one row as a producer: its epoch, its sequence number and its offset token.
 async fn produced(server: &Server, (epoch, sequence): (i64, i64), path: &str) -> Answer {
     let (epoch_text, sequence_text) = (epoch.to_string(), sequence.to_string());
@@ -116,19 +127,21 @@ async fn produced(server: &Server, (epoch, sequence): (i64, i64), path: &str) ->
 #[tokio::test(flavor = "multi_thread")]
 async fn a_producer_is_taken_in_order_and_once() {
     let server = Server::start().await;
-    produced(&server, (1, 5), "ns/t").await.expect(200);
-    let taken = produced(&server, (1, 6), "ns/t").await.expect(200).json();
+    problem(&produced(&server, (1, 1), "ns/t").await, 409, "producer_gap", "0 is next");
+    produced(&server, (1, 0), "ns/t").await.expect(200);
+    let taken = produced(&server, (1, 1), "ns/t").await.expect(200).json();
     assert_eq!(taken["rows"], json!({"received": 1, "written": 1, "rejected": 0, "duplicate": 0}));
-    let twice = produced(&server, (1, 6), "ns/t").await.expect(200).json();
+    let twice = produced(&server, (1, 1), "ns/t").await.expect(200).json();
     assert_eq!(twice["rows"], json!({"received": 1, "written": 0, "rejected": 0, "duplicate": 1}));
     assert_eq!((&twice["duplicate"], &twice["tables"][0]["snapshot_id"]), (&json!(true), &Value::Null));
-    problem(&produced(&server, (1, 8), "ns/t").await, 409, "producer_gap", "7 is next");
+    problem(&produced(&server, (1, 3), "ns/t").await, 409, "producer_gap", "2 is next");
     let asked = "producer=shipper&table=ns.t";
     let status = look(&server, asked).await.expect(200).json();
-    assert_eq!(status, json!({"epoch": 1, "sequence": 6, "offset_token": "at 1/6"}));
-    // Another life begins where it wants to, and shuts out the one before.
+    assert_eq!(status, json!({"epoch": 1, "sequence": 1, "offset_token": "at 1/1"}));
+    // Another life counts anew, and shuts out the one before.
+    problem(&produced(&server, (2, 2), "ns/t").await, 409, "producer_gap", "0 is next");
     produced(&server, (2, 0), "ns/t").await.expect(200);
-    problem(&produced(&server, (1, 7), "ns/t").await, 409, "producer_fenced", "epoch 2");
+    problem(&produced(&server, (1, 2), "ns/t").await, 409, "producer_fenced", "epoch 2");
     let server = server.restart().await;
     let status = look(&server, asked).await.expect(200).json();
     assert_eq!(status, json!({"epoch": 2, "sequence": 0, "offset_token": "at 2/0"}));

@@ -215,6 +215,11 @@ async fn rows_of_too_many_partitions_are_refused_alone() {
             problem(answer, 422, "too_many_partitions", "more than 10000 partitions");
         }
     }
+    for ack in ["wal", "none"] {
+        // Before it is acknowledged, not after.
+        let answer = push(&server, &format!("ns/t?ack={ack}"), &bodies[0]).await;
+        problem(&answer, 422, "too_many_partitions", "more than 10000 partitions");
+    }
     let summary = &super::current(&metadata(&server, "ns", "t").await)["summary"];
     assert_eq!((&summary["total-records"], &summary["total-data-files"]), (&"4".into(), &"4".into()));
 }
