@@ -16,7 +16,21 @@ impl Catalog {
     /// The table as it is now.
     pub async fn load_table(&self, name: &TableName) -> Result<Arc<Loaded>> {
         let row = self.find(name).await?;
-        self.load_row(&row).await
+        if self.cache.get(&row.metadata_location).is_some() {
+            return self.load_row(&row).await;
+        }
+        // A commit that went by meanwhile has put the next state into memory: better that than the file of the last.
+        self.load_row(&*self.find(name).await?).await
+    }
+
+    /// The table as memory has it, for who looks at it again before anything comes of it: whether its file is still there
+    /// is not asked.
+    pub async fn peek_table(&self, name: &TableName) -> Result<Arc<Loaded>> {
+        let row = self.find(name).await?;
+        match self.cache.get(&row.metadata_location) {
+            Some(loaded) => Ok(loaded),
+            None => self.load_table(name).await,
+        }
     }
 
     /// The table's row; an error if there is none.

@@ -16,7 +16,7 @@ pub(super) async fn existing(
     table: &TableName,
     options: &AppendOptions,
 ) -> Result<Option<Arc<Loaded>>> {
-    match catalog.load_table(table).await {
+    match catalog.peek_table(table).await {
         Ok(loaded) => {
             check_layout(&loaded.metadata, table, options)?;
             Ok(Some(loaded))

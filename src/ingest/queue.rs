@@ -108,6 +108,7 @@ impl Waiting {
 #[derive(Debug)]
 struct Queue {
     entries: VecDeque<Waiting>,
+    oldest: Oldest,
     /// Bytes of the rows.
     bytes: usize,
     pace: Pace,
@@ -117,6 +118,13 @@ struct Queue {
     /// Entries that the commit in flight has taken.
     in_flight: Option<InFlight>,
     wake: Arc<Notify>,
+}
+
+/// Since when the first of the entries of each kind waits.
+#[derive(Debug, Clone, Copy, Default)]
+struct Oldest {
+    awaited: Option<Instant>,
+    acknowledged: Option<Instant>,
 }
 
 /// What is being committed.
@@ -204,8 +212,9 @@ impl Queues {
         let mut queues = self.locked();
         match queues.get_mut(&uuid) {
             Some(queue) => {
-                queue.add(rows);
-                queue.wake.notify_one();
+                if queue.add(rows) {
+                    queue.wake.notify_one();
+                }
             }
             None => {
                 let mut queue = Queue::new(rows.pace);
@@ -284,6 +293,7 @@ impl Queues {
             queue.bytes += rows.bytes;
             queue.entries.push_front(rows);
         }
+        queue.oldest = Oldest::of(&queue.entries);
     }
 
     /// Lets what waits for every table be committed at once from now on.
@@ -369,9 +379,10 @@ impl Queues {
 
 impl Queue {
     fn new(pace: Pace) -> Self {
-        let (hurried, last_commit, failures, in_flight) = Default::default();
+        let (oldest, hurried, last_commit, failures, in_flight) = Default::default();
         Self {
             entries: VecDeque::new(),
+            oldest,
             bytes: 0,
             pace,
             hurried,
@@ -382,20 +393,20 @@ impl Queue {
         }
     }
 
-    fn add(&mut self, rows: Waiting) {
+    /// Adds rows; whether a commit may be due earlier for them.
+    fn add(&mut self, rows: Waiting) -> bool {
+        let first = self.oldest.add(&rows);
+        let (pace, full) = (self.pace, self.bytes >= self.pace.target_bytes);
         self.pace = rows.pace;
         self.bytes += rows.bytes;
         self.entries.push_back(rows);
+        first || self.pace != pace || self.bytes >= self.pace.target_bytes && !full
     }
 
     fn load(&self, hurried: bool) -> Load {
-        let first = |acknowledged: bool| {
-            let mut of_kind = self.entries.iter().filter(|rows| rows.is_acknowledged() == acknowledged);
-            of_kind.next().map(|rows| rows.since)
-        };
         Load {
-            awaited_since: first(false),
-            acknowledged_since: first(true),
+            awaited_since: self.oldest.awaited,
+            acknowledged_since: self.oldest.acknowledged,
             bytes: self.bytes,
             hurried: hurried || self.hurried,
             last_commit: self.last_commit,
@@ -411,6 +422,7 @@ impl Queue {
         };
         let most = self.entries.iter().take(limits::GROUP_REQUESTS_MAX).take_while(fits).count();
         let batch: Vec<Waiting> = self.entries.drain(..most.max(1).min(self.entries.len())).collect();
+        self.oldest = Oldest::of(&self.entries);
         let bytes = batch.iter().map(|rows| rows.bytes).sum();
         self.bytes = self.bytes.saturating_sub(bytes);
         self.hurried &= !self.entries.is_empty();
@@ -419,6 +431,24 @@ impl Queue {
         metrics::histogram!("floeberg_ingest_group_size").record(count_of(batch.len()));
         self.in_flight = Some(InFlight { table, since, rows: batch.iter().map(|rows| rows.count).sum(), bytes });
         batch
+    }
+}
+
+impl Oldest {
+    fn of(entries: &VecDeque<Waiting>) -> Self {
+        let mut oldest = Self::default();
+        for rows in entries {
+            oldest.add(rows);
+        }
+        oldest
+    }
+
+    /// Takes note of rows that come behind the others; whether they are the first of their kind.
+    fn add(&mut self, rows: &Waiting) -> bool {
+        let of_kind = if rows.is_acknowledged() { &mut self.acknowledged } else { &mut self.awaited };
+        let first = of_kind.is_none();
+        of_kind.get_or_insert(rows.since);
+        first
     }
 }
 

@@ -76,7 +76,8 @@ def test_every_answer_is_as_the_document_says(guarded, tmp_path):
     requests = report["test_cases"]["generated"]
     print(f"seed {SEED}: {requests} requests, {sum(good.values())} of them good")
     assert report["complete"] and len(good) == report["operations"]["total"], said
-    assert requests > 3000 and sum(good.values()) > 500, said
+    # Chance has its say in how many are; that each operation had some is asked below.
+    assert requests > 3000 and sum(good.values()) > 4 * len(good), said
     # Of a directory nothing is signed: test_delegation.py has buckets.
     refused = [operation for operation, count in good.items() if count == 0 and not operation.endswith("/sign")]
     assert not refused, f"only ever refused: {refused}"
