@@ -60,6 +60,7 @@ use crate::catalog::sequencer::Sequencer;
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
+use crate::limits;
 use crate::names::{TableName, Tabular};
 use crate::store::producers::Standing;
 
@@ -296,9 +297,10 @@ impl Ingest {
             Intake::Refused(decoded) => return Ok(Outcome::Refused { rows: decoded.rows, verdicts: decoded.verdicts }),
         };
         failpoint::at("ingest.decoded")?;
-        if options.ack != Ack::Commit {
+        if options.ack != Ack::Commit && received.decoded.rows > limits::FILES_PER_COMMIT_MAX {
             // Once they are acknowledged it is too late.
-            partition::check_count(&received.decoded.batches, received.table.metadata.default_spec()?)?;
+            let (rows, table) = (received.decoded.batches.clone(), Arc::clone(&received.table));
+            self.compute(move || partition::check_count(&rows, table.metadata.default_spec()?)).await?;
         }
         let waiting = self.waiting(table, claims, received)?;
         let receipt = match options.ack {

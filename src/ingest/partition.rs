@@ -59,14 +59,16 @@ pub(super) fn split(
 /// An error where rows belong to more partitions than one commit may write.
 pub(super) fn check_count(batches: &[RecordBatch], spec: &PartitionSpec) -> Result<()> {
     let most = limits::FILES_PER_COMMIT_MAX;
-    if spec.fields.is_empty() || batches.iter().map(RecordBatch::num_rows).sum::<usize>() <= most {
+    if spec.fields.is_empty() {
         return Ok(());
     }
     let mut known: HashSet<Box<[u8]>> = HashSet::new();
     for batch in batches {
         let keys = keys(&partition_columns(batch, spec)?)?;
-        for key in keys.iter().filter(|key| !known.contains(key.as_ref())).collect::<Vec<_>>() {
-            known.insert(key.as_ref().into());
+        for key in keys.iter() {
+            if !known.contains(key.as_ref()) {
+                known.insert(key.as_ref().into());
+            }
             if known.len() > most {
                 return Err(too_many(most));
             }
