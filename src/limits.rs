@@ -202,6 +202,9 @@ pub const FILES_HELD_BYTES: usize = 32 << 20;
 /// Bytes of data files that go up while others are made, but for the last of them.
 pub const FILES_GOING_UP_BYTES: usize = 64 << 20;
 
+/// Bytes, about, of files' entries that ingest keeps in memory until their manifests are merged.
+pub const ADDED_FILES_BYTES: u64 = 16 << 20;
+
 /// Bytes, about, of manifest lists that ingest keeps in memory.
 pub const MANIFEST_LISTS_BYTES: u64 = 64 << 20;
 
@@ -219,6 +222,15 @@ pub const MEMORY_TIGHT_PERCENT: usize = 70;
 
 /// Schemas of which is kept what is the same for all rows: some kilobytes each.
 pub const SHAPES_KEPT: u64 = 1_000;
+
+/// Bytes of a body whose rows wait as text.
+pub const WAITS_AS_TEXT_BYTES: usize = 4 << 10;
+
+/// Readers of a schema's rows that are kept.
+pub const READERS_KEPT: usize = 4;
+
+/// Rows that each of them looks at before it is thrown away with their values.
+pub const LOOKED_AT_ROWS_MAX: usize = 1_000;
 
 /// Tables that metrics name; what is counted of others is counted together.
 pub const METRIC_TABLES_MAX: usize = 1_000;
@@ -258,6 +270,15 @@ pub const LOG_ENTRY_BYTES: usize = 64 << 20;
 
 /// For how long commits of a table may fail until no more of its rows are acknowledged before they are committed.
 pub const COMMITS_MAY_FAIL_FOR: Duration = Duration::from_secs(60);
+
+/// The longest that rows whose senders wait are held because as many others as last time are on their way.
+pub const GATHERING_MAX: Duration = Duration::from_millis(5);
+
+/// Requests that the log takes at once when it is busy: then it waits as long as it wrote for more to come.
+pub const LOG_BUSY: usize = 16;
+
+/// The longest that it waits so.
+pub const LOG_GATHERING_MAX: Duration = Duration::from_millis(2);
 
 /// Requests of one table that one snapshot takes.
 pub const GROUP_REQUESTS_MAX: usize = 10_000;

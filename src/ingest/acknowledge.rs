@@ -5,8 +5,8 @@
 //! what is acknowledged already; at the commit, rows that are there after all are left out.
 
 use super::claims::{Claims, Judgement};
-use super::decode::Decoded;
 use super::flush::Target;
+use super::held::Held;
 use super::log::{Described, Recovered};
 use super::memory::weight_of;
 use super::pace::Pace;
@@ -95,7 +95,7 @@ impl Ingest {
         self.queues.submit(Waiting {
             memory: self.memory.take(&self.owner(&name), bytes),
             target: Target { warehouse: self.catalog.warehouse().name().shared(), name, uuid: table_uuid, schema_id },
-            rows: vec![rows],
+            rows: vec![Held::Columns(rows)],
             count,
             bytes,
             claims: Claims { key, producer },
@@ -107,13 +107,5 @@ impl Ingest {
             known: (under_way, stands),
         });
         Ok(())
-    }
-}
-
-impl Decoded {
-    /// No rows.
-    pub(super) fn nothing() -> Self {
-        let (batches, rows, verdicts, wishes, kept) = Default::default();
-        Self { batches, rows, verdicts, wishes, kept }
     }
 }

@@ -39,6 +39,11 @@ impl Shape {
         Ok(Self { schema: Arc::clone(schema), arrow, members: Arc::new(members) })
     }
 
+    /// Bytes that a row takes whatever it holds.
+    pub(super) fn row_bytes(&self) -> usize {
+        self.members.row_bytes()
+    }
+
     /// Columns without rows.
     pub(super) fn columns(&self) -> Members {
         self.members.like()
@@ -174,6 +179,12 @@ impl Members {
         self.wished.iter().map(|(name, (guess, _))| (name, guess))
     }
 
+    /// Forgets what rows had and the struct has not.
+    pub(super) fn forget_wishes(&mut self) {
+        self.wished.clear();
+        self.nodes.iter_mut().for_each(Node::forget_wishes);
+    }
+
     /// Drops every value.
     pub(super) fn clear(&mut self) {
         self.validity = NullBufferBuilder0::default();
@@ -276,6 +287,15 @@ impl Node {
     pub(super) fn push_text(&mut self, text: &str) {
         if let Values::String(builder) = &mut self.values {
             builder.append_value(text);
+        }
+    }
+
+    fn forget_wishes(&mut self) {
+        match &mut self.values {
+            Values::Struct(members) => members.forget_wishes(),
+            Values::List(element, _) => element.forget_wishes(),
+            Values::Map(_, value, _) => value.forget_wishes(),
+            _ => {}
         }
     }
 

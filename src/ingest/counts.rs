@@ -4,10 +4,10 @@
 //! them; further tables are counted together, as `other`.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use metrics::{Counter, SharedString};
+use metrics::{Counter, Histogram, SharedString};
 
 use super::receipt::Ack;
 use crate::limits;
@@ -22,6 +22,23 @@ struct Known {
     warehouse: String,
     tables: Mutex<BTreeSet<String>>,
     counters: RwLock<HashMap<Labels, Counter>>,
+    of_each: OnceLock<OfEach>,
+}
+
+/// What is measured of each request.
+struct OfEach {
+    wire: Counter,
+    decoded: Counter,
+    seconds: [(Ack, Histogram); 3],
+}
+
+impl OfEach {
+    fn new() -> Self {
+        let bytes = |stage: &'static str| metrics::counter!("floeberg_ingest_bytes_total", "stage" => stage);
+        let seconds = |ack: Ack| (ack, metrics::histogram!("floeberg_ingest_request_seconds", "ack" => ack.as_str()));
+        let seconds = [Ack::Commit, Ack::Wal, Ack::None].map(seconds);
+        Self { wire: bytes("wire"), decoded: bytes("decoded"), seconds }
+    }
 }
 
 impl std::fmt::Debug for Known {
@@ -49,6 +66,26 @@ impl Counts {
     pub(super) fn request(&self, table: &str, (ack, format): (Ack, &'static str), code: &'static str) {
         let others = [("ack", ack.as_str()), ("format", format), ("code", code)];
         self.add("floeberg_ingest_requests_total", table, others, 1);
+    }
+
+    /// A request took so long.
+    pub(super) fn took(&self, ack: Ack, long: Duration) {
+        let known = self.of_each().seconds.iter().find(|(of, _)| *of == ack);
+        known.into_iter().for_each(|(_, histogram)| histogram.record(long.as_secs_f64()));
+    }
+
+    /// Bytes of a body came.
+    pub(super) fn received(&self, bytes: usize) {
+        self.of_each().wire.increment(bytes as u64);
+    }
+
+    /// Bytes of a body were read.
+    pub(super) fn decoded(&self, bytes: usize) {
+        self.of_each().decoded.increment(bytes as u64);
+    }
+
+    fn of_each(&self) -> &OfEach {
+        self.0.of_each.get_or_init(OfEach::new)
     }
 
     /// Rows were written, refused, or there already.

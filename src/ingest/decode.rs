@@ -62,7 +62,7 @@ impl Format {
 }
 
 /// What a body may hold at most.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bounds {
     /// Rows.
     pub(super) rows: usize,
@@ -102,7 +102,7 @@ pub enum Unknown {
 pub(super) const CAPTURED: &str = "_extra";
 
 /// How rows are read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reading {
     pub(super) precision: TimePrecision,
     pub(super) bounds: Bounds,

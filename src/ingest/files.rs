@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -15,6 +14,7 @@ use iceberg::spec::{DataFile, Schema as IcebergSchema, Struct};
 use tokio::sync::mpsc;
 
 use super::flush::{Rows, schema_changed};
+use super::held;
 use super::partition;
 use super::path;
 use super::write::{DataObject, FileLayout, encode};
@@ -114,9 +114,10 @@ const WORTH_ROWS: usize = 1_024;
 fn encode_all(
     metadata: &TableMetadata,
     schema_id: i32,
-    Rows { batches: rows, most_partitions }: &Rows,
+    Rows { held, most_partitions, .. }: &Rows,
     give: &mut dyn FnMut(DataObject) -> Result<()>,
 ) -> Result<()> {
+    let rows = &held::columns(held)?[..];
     let (Some(first), Some(then)) = (rows.first(), metadata.schema(schema_id)) else { return Err(schema_changed()) };
     let spec = metadata.default_spec()?;
     let order = metadata.sort_order(metadata.default_sort_order_id);
@@ -135,24 +136,15 @@ fn encode_all(
         let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
         // Each batch that is written costs as much as a few hundred rows.
         if count < rows.len() * WORTH_ROWS {
-            return encode(&[together(rows)?], &Struct::empty(), &layout, (&mut || file(&[]), give));
+            return encode(&[held::together(rows)?], &Struct::empty(), &layout, (&mut || file(&[]), give));
         }
         return encode(rows, &Struct::empty(), &layout, (&mut || file(&[]), give));
     }
-    partition::split(&together(rows)?, &layout.schema, (spec, *most_partitions), |part| {
+    partition::split(&held::together(rows)?, &layout.schema, (spec, *most_partitions), |part| {
         let rows = match order {
             Some(order) => partition::sort(part.rows, order)?,
             None => part.rows,
         };
         encode(&[rows], &part.values, &layout, (&mut || file(&part.folders), give))
     })
-}
-
-fn together(rows: &[RecordBatch]) -> Result<RecordBatch> {
-    match rows {
-        [only] => Ok(only.clone()),
-        [first, ..] => concat_batches(&first.schema(), rows)
-            .map_err(|error| Error::internal("Rows cannot be put together").because(error)),
-        [] => Err(Error::internal("There are no rows")),
-    }
 }

@@ -5,16 +5,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use bytes::Bytes;
 use futures::FutureExt;
 use iceberg::spec::{DataFile, FormatVersion, ManifestFile};
-use moka::sync::Cache;
 use serde_json::json;
 
 use super::counts::{count_of, phase};
 use super::evolve::still_fits;
 use super::files::{Files, data_files, iceberg_schema};
+use super::held::Held;
+use super::known::Known;
 use super::receipt::Receipt;
 use crate::catalog::append::Prepared;
 use crate::catalog::change::{Change, Requirement, Update};
@@ -33,19 +33,6 @@ use crate::snapshot::summary;
 use crate::store::log_marks::Mark;
 use crate::store::producers::Advance;
 use crate::store::swap::Alongside;
-
-/// Manifest lists known in memory, by location: they never change.
-pub(super) type Lists = Cache<String, Arc<Vec<ManifestFile>>>;
-
-/// An empty memory of manifest lists.
-pub(super) fn lists() -> Lists {
-    let weight = |location: &String, list: &Arc<Vec<ManifestFile>>| {
-        let paths: usize = list.iter().map(|manifest| manifest.manifest_path.len()).sum();
-        let bytes = location.len() + paths + list.len() * size_of::<ManifestFile>();
-        u32::try_from(bytes).unwrap_or(u32::MAX)
-    };
-    Cache::builder().max_capacity(limits::MANIFEST_LISTS_BYTES).weigher(weight).build()
-}
 
 /// What is written in the transaction of a flush.
 #[derive(Debug, Clone, Default)]
@@ -108,7 +95,9 @@ pub(super) struct Target {
 /// Rows that are written together.
 #[derive(Debug)]
 pub(super) struct Rows {
-    pub(super) batches: Vec<RecordBatch>,
+    pub(super) held: Vec<Held>,
+    /// How many there are.
+    pub(super) count: usize,
     /// How many partitions they may belong to.
     pub(super) most_partitions: usize,
 }
@@ -116,13 +105,13 @@ pub(super) struct Rows {
 /// Commits rows that were all decoded against one schema of the table, and what is written with them.
 pub(super) async fn flush(
     catalog: &Catalog,
-    lists: &Lists,
+    known: &Known,
     target: &Target,
     (rows, companions): (Rows, Companions),
 ) -> Result<Flushed> {
     let rows = Arc::new(rows);
     for _ in 0..limits::SPLITS_MAX {
-        match split_and_commit(catalog, lists, target, (Arc::clone(&rows), &companions)).await {
+        match split_and_commit(catalog, known, target, (Arc::clone(&rows), &companions)).await {
             Err(error) if error.code() == Some(SPEC_REMOVED) => {}
             settled => return settled,
         }
@@ -133,7 +122,7 @@ pub(super) async fn flush(
 /// One attempt: the files are laid out by the spec that is the default now.
 async fn split_and_commit(
     catalog: &Catalog,
-    lists: &Lists,
+    known: &Known,
     target: &Target,
     (rows, companions): (Arc<Rows>, &Companions),
 ) -> Result<Flushed> {
@@ -145,7 +134,7 @@ async fn split_and_commit(
     failpoint::passed("ingest.uploaded");
     let append = Append {
         catalog,
-        lists,
+        known,
         target,
         spec_id: base.metadata.default_spec_id,
         files: &files,
@@ -198,7 +187,7 @@ fn spec_removed() -> Error {
 /// An append under way: everything that does not depend on the table's present state.
 pub(super) struct Append<'a> {
     catalog: &'a Catalog,
-    lists: &'a Lists,
+    known: &'a Known,
     pub(super) target: &'a Target,
     spec_id: i32,
     files: &'a [DataFile],
@@ -235,7 +224,7 @@ impl Append<'_> {
             format!("{}/snap-{}-0-{}.avro", place::metadata_folder(metadata), of.snapshot_id, clock::new_uuid());
         if let Some(listed) = manifest::as_listed(of, &manifests) {
             // The next commit need not read what this one writes.
-            self.lists.insert(location.clone(), Arc::new(listed));
+            self.known.lists.insert(location.clone(), Arc::new(listed));
         }
         let list = manifest::write_list(of, manifests).await?;
         let added_rows = list.next_row_id.unwrap_or(of.next_row_id).saturating_sub(of.next_row_id);
@@ -272,6 +261,7 @@ impl Append<'_> {
         let location = format!("{}/{}-m0.avro", place::metadata_folder(metadata), clock::new_uuid());
         let added = self.files.to_vec();
         let (own, bytes) = manifest::write_manifest(layout, &location, of.snapshot_id, added, Vec::new()).await?;
+        self.known.added.insert(location.clone(), Arc::new(self.files.to_vec()));
         let mut manifests = vec![own.clone()];
         if let Some(parent) = metadata.current_snapshot() {
             manifests.extend(self.manifests_of(parent.manifest_list.as_deref(), layout.version).await?);
@@ -305,6 +295,10 @@ impl Append<'_> {
             group.iter().partition(|manifest| manifest.manifest_path == own.manifest_path);
         let mut carried = Vec::new();
         for manifest in old {
+            if let Some(added) = self.known.added.get(&manifest.manifest_path) {
+                carried.extend(manifest::carried_as_added(manifest, &added)?);
+                continue;
+            }
             let bytes = self.catalog.warehouse().read(&manifest.manifest_path, limits::MANIFEST_BYTES_MAX).await?;
             carried.extend(manifest::carried_files(manifest, &bytes)?);
         }
@@ -347,12 +341,12 @@ impl Append<'_> {
             return Err(Error::new(Kind::Unprocessable, "Ingest cannot append to a snapshot without a manifest list")
                 .with_code("unsupported_table"));
         };
-        if let Some(known) = self.lists.get(list) {
+        if let Some(known) = self.known.lists.get(list) {
             return Ok(known.to_vec());
         }
         let bytes = self.catalog.warehouse().read(list, limits::MANIFEST_BYTES_MAX).await?;
         let manifests = manifest::read_list(&bytes, version)?;
-        self.lists.insert(list.to_owned(), Arc::new(manifests.clone()));
+        self.known.lists.insert(list.to_owned(), Arc::new(manifests.clone()));
         Ok(manifests)
     }
 }

@@ -7,12 +7,12 @@
 
 use std::collections::VecDeque;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::Fields;
 
 use super::columns::Shape;
 use super::counts::count_of;
 use super::flush::{Companions, Flushed, Rows, SCHEMA_CHANGED, Target, flush, schema_changed};
+use super::held::{self, Held};
 use super::intake::lifted;
 use super::judge::{Fate, Judged, mark_of, receipt_of};
 use super::lift::Gone;
@@ -64,11 +64,15 @@ impl Queues {
             Err((group, error)) => return self.failed(group, &error),
         };
         let written = judged.iter().filter(|one| one.is_written());
-        let batches: Vec<RecordBatch> = written.flat_map(|one| one.waiting.rows.iter().cloned()).collect();
+        let (mut held, mut count) = (Vec::with_capacity(judged.len()), 0);
+        for one in written {
+            held.extend_from_slice(&one.waiting.rows);
+            count += one.waiting.count;
+        }
         // What is acknowledged must be written, and what is alone cannot be parted: the table was laid out anew since.
         let must = matches!(&judged[..], [only] if only.waiting.is_acknowledged());
         let most_partitions = if must { usize::MAX } else { limits::FILES_PER_COMMIT_MAX };
-        let rows = Rows { batches, most_partitions };
+        let rows = Rows { held, count, most_partitions };
         let outcome = self.write(&target, rows, companions).await;
         match outcome.as_ref().err().and_then(Error::code) {
             Some(TOO_MANY_FILES) if judged.len() > 1 => {
@@ -95,7 +99,7 @@ impl Queues {
 
     /// Writes the rows of a group, and what is to be known once they are.
     async fn write(&self, target: &Target, rows: Rows, companions: Companions) -> Result<Option<Flushed>> {
-        let count: usize = rows.batches.iter().map(RecordBatch::num_rows).sum();
+        let count = rows.count;
         if count == 0 {
             self.catalog.keep(companions.alongside(&self.catalog, None)?).await?;
             let table = self.catalog.load_table(&target.name).await?;
@@ -104,8 +108,8 @@ impl Queues {
         let started = clock::tick();
         // In a task of its own, so that a fault in one commit does not end the table's queue.
         let work = {
-            let (catalog, lists, target) = (self.catalog.clone(), self.lists.clone(), target.clone());
-            tokio::spawn(async move { flush(&catalog, &lists, &target, (rows, companions)).await })
+            let (catalog, known, target) = (self.catalog.clone(), self.known.clone(), target.clone());
+            tokio::spawn(async move { flush(&catalog, &known, &target, (rows, companions)).await })
         };
         let outcome = work.await.unwrap_or_else(|error| {
             Err(Error::new(Kind::CommitUnknown, "The commit was cut off by a fault of the server").because(error))
@@ -222,9 +226,9 @@ fn align(mut one: Waiting, target: &Target, fields: &Fields) -> Option<Waiting> 
     }
     let acknowledged = one.is_acknowledged();
     let gone = if acknowledged { Gone::LeftOut } else { Gone::Refused };
-    match lifted(&one.rows, fields, gone) {
+    match held::columns(&one.rows).and_then(|rows| lifted(&rows, fields, gone)) {
         Ok(Some(rows)) => {
-            one.rows = rows;
+            one.rows = rows.into_iter().map(Held::Columns).collect();
             one.target = target.clone();
         }
         _ if acknowledged => one.lost = Some("the table's columns changed"),

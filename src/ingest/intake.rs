@@ -13,7 +13,9 @@ use moka::sync::Cache;
 
 use super::coerce::TimePrecision;
 use super::columns::Shape;
+use super::counts::Counts;
 use super::decode::{self, Decoded, Evolution, Format, Kept, Reader, Reading, Unknown};
+use super::held::{Held, Readers, Seen, Text};
 use super::inflate::{Encoding, Inflater};
 use super::lift::{Gone, lift};
 use super::memory::{Reserved, weight_of};
@@ -35,8 +37,9 @@ const INLINE_BYTES: usize = 32 << 10;
 pub(super) struct Received {
     /// The table as it was when they fitted.
     pub(super) table: Arc<Loaded>,
-    /// The rows; empty where one is wrong.
-    pub(super) decoded: Decoded,
+    /// The rows, and how many there are.
+    pub(super) rows: Vec<Held>,
+    pub(super) count: usize,
     /// The memory that they take.
     pub(super) memory: Reserved,
     /// Bytes of the rows.
@@ -57,23 +60,40 @@ pub(super) enum Intake {
 pub(super) struct Read {
     /// The table as it was then; `None` if there was none.
     existing: Option<Arc<Loaded>>,
-    decoded: Decoded,
+    understood: Understood,
     memory: Reserved,
     /// Bytes of the rows.
     bytes: usize,
 }
 
+/// What a body was found to be.
+#[derive(Debug)]
+enum Understood {
+    /// Little text, of so many rows that all fit.
+    Text(Text, usize),
+    /// Anything.
+    Decoded(Decoded),
+}
+
 impl Read {
     /// Whether its rows can be committed as they are.
     pub(super) fn fits(&self) -> bool {
-        self.existing.is_some() && self.decoded.wishes.is_empty() && self.decoded.verdicts.is_empty()
+        let clean = match &self.understood {
+            Understood::Text(..) => true,
+            Understood::Decoded(decoded) => decoded.wishes.is_empty() && decoded.verdicts.is_empty(),
+        };
+        self.existing.is_some() && clean
     }
 }
 
 /// A body that is being read.
 struct Body {
-    inflater: Inflater,
-    reader: Reader,
+    how: (Format, Encoding),
+    most_bytes: usize,
+    reading: Reading,
+    readers: Arc<Readers>,
+    begun: Option<(Inflater, Reader)>,
+    counts: Counts,
     memory: Reserved,
     /// Bytes that came out of the inflater.
     bytes: usize,
@@ -81,21 +101,40 @@ struct Body {
 
 impl Body {
     fn feed(&mut self, pieces: Vec<Bytes>) -> Result<()> {
-        let Self { inflater, reader, memory, bytes } = self;
+        if self.begun.is_none() {
+            let (format, encoding) = self.how;
+            let reader = Reader::new(format, &self.readers.shape, &self.reading)?;
+            self.begun = Some((Inflater::new(encoding, self.most_bytes)?, reader));
+        }
+        let Self { begun: Some((inflater, reader)), memory, bytes, .. } = self else { return Ok(()) };
         pieces.into_iter().try_for_each(|piece| inflater.feed(piece, &mut |text| take(reader, memory, bytes, text)))
     }
 
-    fn finish(mut self) -> Result<(Decoded, Reserved, usize)> {
-        let Self { inflater, reader, memory, bytes } = &mut self;
-        inflater.finish(&mut |text| take(reader, memory, bytes, text))?;
-        metrics::counter!("floeberg_ingest_bytes_total", "stage" => "decoded").increment(self.bytes as u64);
-        let decoded = self.reader.finish()?;
+    /// Reads what came last.
+    fn finish(mut self, rest: Vec<Bytes>) -> Result<(Understood, Reserved, usize)> {
+        self.feed(rest)?;
+        let Self { begun: Some((mut inflater, mut reader)), mut memory, mut bytes, counts, .. } = self else {
+            return Err(Error::internal("A body was not begun"));
+        };
+        inflater.finish(&mut |text| take(&mut reader, &mut memory, &mut bytes, text))?;
+        counts.decoded(bytes);
+        let decoded = reader.finish()?;
         let columns: usize = decoded.batches.iter().map(weight_of).sum();
         metrics::counter!("floeberg_ingest_bytes_total", "stage" => "arrow").increment(columns as u64);
-        self.memory.hold(columns)?;
+        memory.hold(columns)?;
         // What was set aside for the text, too, is needed no longer; but for text that is to be read again.
-        self.memory.shrink(columns + decoded.kept.as_ref().map_or(0, Kept::weight));
-        Ok((decoded, self.memory, columns))
+        memory.shrink(columns + decoded.kept.as_ref().map_or(0, Kept::weight));
+        Ok((Understood::Decoded(decoded), memory, columns))
+    }
+
+    /// Looks at a small body of which nothing was read yet. What does not fit is read once more, to be named.
+    fn look(mut self, pieces: Vec<Bytes>) -> Result<(Understood, Reserved, usize)> {
+        let seen = self.readers.look(&self.reading, pieces.concat())?;
+        let Some(Seen { text, rows, bytes }) = seen else { return self.finish(pieces) };
+        self.counts.decoded(text.bytes());
+        self.memory.hold(bytes)?;
+        self.memory.shrink(bytes);
+        Ok((Understood::Text(text, rows), self.memory, bytes))
     }
 }
 
@@ -116,26 +155,27 @@ impl Ingest {
     ) -> Result<Read> {
         let Append { table, options, .. } = &*request;
         let existing = create::existing(&self.catalog, table, options).await?;
-        let (reading, shape) = match &existing {
+        let (reading, readers) = match &existing {
             Some(loaded) => {
                 self.complaints.look_at(table, &loaded.metadata);
                 (self.reading(&loaded.metadata, options)?, self.shapes.of(&loaded.metadata)?)
             }
             None if !self.settings.auto_create => return Err(Tabular::Table.missing(table)),
-            None => (self.first_reading(options), Shape::of(&Arc::new(no_columns()))?),
+            None => (self.first_reading(options), Arc::new(Readers::new(Shape::of(&Arc::new(no_columns()))?))),
         };
-        let reader = Reader::new(request.format, &shape, &reading)?;
-        let inflater = Inflater::new(request.encoding, self.settings.body_decoded)?;
-        let (decoded, memory, bytes) = self.read(request, Body { inflater, reader, memory, bytes: 0 }, body).await?;
-        Ok(Read { existing, decoded, memory, bytes })
+        let (how, most_bytes) = ((request.format, request.encoding), self.settings.body_decoded);
+        let counts = self.counts.clone();
+        let begin = Body { how, most_bytes, reading, readers, begun: None, counts, memory, bytes: 0 };
+        let (understood, memory, bytes) = self.read(request, (begin, existing.as_deref()), body).await?;
+        Ok(Read { existing, understood, memory, bytes })
     }
 
     async fn read(
         &self,
         request: &mut Append,
-        mut reading: Body,
+        (mut reading, table): (Body, Option<&Loaded>),
         body: &mut (impl Stream<Item = Result<Bytes>> + Unpin + Send),
-    ) -> Result<(Decoded, Reserved, usize)> {
+    ) -> Result<(Understood, Reserved, usize)> {
         let (mut pieces, mut waiting, mut all) = (Vec::new(), 0, 0);
         while let Some(piece) = body.next().await {
             let piece = piece?;
@@ -151,26 +191,35 @@ impl Ingest {
                 reading = self.compute(move || reading.feed(step).map(|()| reading)).await?;
             }
         }
-        metrics::counter!("floeberg_ingest_bytes_total", "stage" => "wire").increment(all as u64);
-        let rest = move || {
-            reading.feed(pieces)?;
-            reading.finish()
-        };
+        self.counts.received(all);
         // Text as it is can only be so much work; what is compressed, or not ours to decode, is elsewhere.
-        let small = all <= INLINE_BYTES && request.encoding == Encoding::Identity && request.format == Format::Json;
-        if small { rest() } else { self.compute(rest).await }
+        let plain = request.encoding == Encoding::Identity && request.format == Format::Json;
+        match all {
+            0..=limits::WAITS_AS_TEXT_BYTES if plain && table.is_some() => reading.look(pieces),
+            0..=INLINE_BYTES if plain => reading.finish(pieces),
+            _ => self.compute(move || reading.finish(pieces)).await,
+        }
     }
 
     /// Makes the table have what the rows ask for, until they fit or are known not to.
     pub(super) async fn fit(&self, table: &TableName, options: &AppendOptions, read: Read) -> Result<Intake> {
-        let Read { mut existing, mut decoded, mut memory, mut bytes } = read;
+        let Read { mut existing, understood, mut memory, mut bytes } = read;
+        let mut decoded = match understood {
+            Understood::Decoded(decoded) => decoded,
+            Understood::Text(text, count) => {
+                let table = existing.ok_or_else(|| Error::internal("Text fits no table"))?;
+                let rows = vec![Held::Text(text)];
+                return Ok(Intake::Fits(Received { table, rows, count, memory, bytes }));
+            }
+        };
         for _ in 0..limits::SPLITS_MAX {
             if !decoded.verdicts.is_empty() {
                 return Ok(Intake::Refused(decoded));
             }
             let grown = match existing {
                 Some(table) if decoded.wishes.is_empty() => {
-                    return Ok(Intake::Fits(Received { table, decoded, memory, bytes }));
+                    let (count, rows) = (decoded.rows, decoded.batches.into_iter().map(Held::Columns).collect());
+                    return Ok(Intake::Fits(Received { table, rows, count, memory, bytes }));
                 }
                 Some(loaded) => {
                     let uuid = loaded.metadata.table_uuid.as_deref().ok_or_else(settings::no_uuid)?;
@@ -194,14 +243,15 @@ impl Ingest {
         before: Decoded,
         mut memory: Reserved,
     ) -> Result<(Decoded, Reserved)> {
-        let shape = self.shapes.of(metadata)?;
+        let readers = self.shapes.of(metadata)?;
         self.compute(move || {
             let Decoded { batches, kept, .. } = before;
             let kept = kept.ok_or_else(|| Error::internal("Rows that ask for columns were not kept"))?;
             let earlier: usize = batches.iter().map(weight_of).sum();
             memory.hold(earlier + kept.weight() * 2)?;
-            let mut again = decode::again(&shape, &reading, kept)?;
-            let earlier = lifted(&batches, shape.arrow.fields(), Gone::Refused)?.ok_or_else(flush::schema_changed)?;
+            let mut again = decode::again(&readers.shape, &reading, kept)?;
+            let earlier =
+                lifted(&batches, readers.shape.arrow.fields(), Gone::Refused)?.ok_or_else(flush::schema_changed)?;
             if again.verdicts.is_empty() {
                 again.batches.splice(0..0, earlier);
             }
@@ -230,9 +280,9 @@ fn no_columns() -> Schema {
     Schema { schema_id: 0, fields: Vec::new(), identifier_field_ids: Vec::new(), extra: Default::default() }
 }
 
-/// The shapes of schemas that rows were read for lately, by table and schema. Cheap to clone.
+/// Readers for the schemas that rows were read for lately, by table and schema. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Shapes(Cache<(String, i32), Shape>);
+pub(super) struct Shapes(Cache<(String, i32), Arc<Readers>>);
 
 impl Default for Shapes {
     fn default() -> Self {
@@ -241,18 +291,20 @@ impl Default for Shapes {
 }
 
 impl Shapes {
-    /// That of a table's current schema.
-    pub(super) fn of(&self, metadata: &TableMetadata) -> Result<Shape> {
+    /// Those for a table's current schema.
+    pub(super) fn of(&self, metadata: &TableMetadata) -> Result<Arc<Readers>> {
         let schema = metadata.current_schema()?;
         let name = (metadata.table_uuid.clone().unwrap_or_default(), schema.schema_id);
         let known = self.0.get(&name);
         // A table that was rolled back may have given the number to another schema.
-        if let Some(known) = known.filter(|known| Arc::ptr_eq(&known.schema, schema) || known.schema == *schema) {
+        if let Some(known) =
+            known.filter(|known| Arc::ptr_eq(&known.shape.schema, schema) || known.shape.schema == *schema)
+        {
             return Ok(known);
         }
-        let shape = Shape::of(schema)?;
-        self.0.insert(name, shape.clone());
-        Ok(shape)
+        let readers = Arc::new(Readers::new(Shape::of(schema)?));
+        self.0.insert(name, Arc::clone(&readers));
+        Ok(readers)
     }
 }
 

@@ -25,11 +25,13 @@ mod files;
 mod flush;
 mod footer;
 mod group;
+mod held;
 mod inflate;
 mod intake;
 mod ipc;
 mod json;
 mod judge;
+mod known;
 mod layout;
 mod lift;
 mod log;
@@ -255,8 +257,7 @@ impl Ingest {
             Err(error) => error.code().unwrap_or("error"),
         };
         self.counts.request(&table, (ack, format), code);
-        metrics::histogram!("floeberg_ingest_request_seconds", "ack" => ack.as_str())
-            .record(started.elapsed().as_secs_f64());
+        self.counts.took(ack, started.elapsed());
         outcome
     }
 
@@ -297,9 +298,9 @@ impl Ingest {
             Intake::Refused(decoded) => return Ok(Outcome::Refused { rows: decoded.rows, verdicts: decoded.verdicts }),
         };
         failpoint::at("ingest.decoded")?;
-        if options.ack != Ack::Commit && received.decoded.rows > limits::FILES_PER_COMMIT_MAX {
+        if options.ack != Ack::Commit && received.count > limits::FILES_PER_COMMIT_MAX {
             // Once they are acknowledged it is too late.
-            let (rows, table) = (received.decoded.batches.clone(), Arc::clone(&received.table));
+            let (rows, table) = (held::columns(&received.rows)?, Arc::clone(&received.table));
             self.compute(move || partition::check_count(&rows, table.metadata.default_spec()?)).await?;
         }
         let waiting = self.waiting(table, claims, received)?;
@@ -312,7 +313,7 @@ impl Ingest {
     }
 
     fn waiting(&self, name: TableName, claims: Claims, received: Received) -> Result<Waiting> {
-        let Received { table, decoded, memory, bytes } = received;
+        let Received { table, rows, count, memory, bytes } = received;
         let metadata = &table.metadata;
         let key = claims.key.as_ref().map(|key: &Key| self.keys.begin(key)).transpose()?;
         Ok(Waiting {
@@ -322,8 +323,8 @@ impl Ingest {
                 uuid: metadata.table_uuid.clone().ok_or_else(settings::no_uuid)?,
                 schema_id: metadata.current_schema_id,
             },
-            rows: decoded.batches,
-            count: decoded.rows,
+            rows,
+            count,
             bytes,
             claims,
             whom: Whom::Nobody(None),
@@ -359,9 +360,9 @@ impl Ingest {
     /// Commits what waits for a table now, and says where it is then.
     pub async fn flush(&self, name: &TableName, timeout: Option<Duration>) -> Result<Receipt> {
         let table = self.catalog.load_table(name).await?;
-        let decoded = decode::Decoded::nothing();
         let memory = self.memory.take(&self.owner(name), 0);
-        let waiting = self.waiting(name.clone(), Claims::default(), Received { table, decoded, memory, bytes: 0 })?;
+        let nothing = Received { table, rows: Vec::new(), count: 0, memory, bytes: 0 };
+        let waiting = self.waiting(name.clone(), Claims::default(), nothing)?;
         let uuid = waiting.target.uuid.clone();
         let heard = self.submit(waiting);
         self.queues.hurry(&uuid);

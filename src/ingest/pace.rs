@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use indexmap::IndexMap;
 
 use crate::catalog::properties;
+use crate::limits;
 
 const LINGER: &str = "floeberg.ingest.linger-ms";
 const MAX_DELAY: &str = "floeberg.ingest.max-delay-ms";
@@ -64,14 +65,47 @@ pub(super) struct Load {
     pub(super) hurried: bool,
     /// When the last commit ended.
     pub(super) last_commit: Option<Instant>,
+    /// Until when as many as last time are waited for, if fewer are there.
+    pub(super) gathering: Option<Instant>,
     /// Until when rows that could not be committed are left alone.
     pub(super) not_before: Option<Instant>,
+}
+
+/// Requests that are waited for together.
+///
+/// Clients that send one request after the other come back when they are answered. If the first that is back began the
+/// next commit, the others would wait for its end, and so on by turns: so for a part of the time that a commit takes, as
+/// many are waited for as were there last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gathering {
+    /// How many are expected.
+    expected: usize,
+    /// How long they are waited for.
+    until: Instant,
+}
+
+impl Gathering {
+    /// What is to be expected after a commit of `committed` requests that took so long, while `waiting` came.
+    pub(super) fn after(committed: usize, waiting: usize, took: Duration, now: Instant) -> Self {
+        Self { expected: committed + waiting, until: now + (took / 2).min(limits::GATHERING_MAX) }
+    }
+
+    /// Until when others are waited for where so many are there; `None` where all are.
+    pub(super) fn until(self, there: usize) -> Option<Instant> {
+        (there < self.expected).then_some(self.until)
+    }
+
+    /// Whether the last that was waited for is there.
+    pub(super) fn is_complete_with(self, there: usize) -> bool {
+        there == self.expected
+    }
 }
 
 /// When the rows are to be committed; `None` where there are none.
 pub(super) fn due(load: &Load, pace: &Pace, now: Instant) -> Option<Instant> {
     let after = |since: Instant, delay: Duration| if load.hurried { now } else { since + delay };
     let awaited = load.awaited_since.map(|since| after(since, pace.linger));
+    let awaited = awaited.map(|at| at.max(load.gathering.filter(|_| !load.hurried).unwrap_or(at)));
     let acknowledged = load.acknowledged_since.map(|since| {
         let late = after(since, pace.max_delay);
         late.max(load.not_before.unwrap_or(late))
@@ -118,9 +152,26 @@ mod tests {
         assert_eq!(told(Load { last_commit, hurried: true, ..acknowledged }), Some(100), "unless there is no time");
         let not_before = Some(after(400));
         assert_eq!(told(Load { not_before, hurried: true, bytes: 1_000, ..acknowledged }), Some(400));
+        let gathering = Some(after(70));
+        assert_eq!(told(Load { gathering, ..awaited }), Some(70), "others are on their way");
+        assert_eq!(told(Load { gathering, ..acknowledged }), Some(10_020));
+        assert_eq!(told(Load { gathering, bytes: 1_000, ..awaited }), Some(100));
+        assert_eq!(told(Load { gathering: Some(after(300)), hurried: true, ..awaited }), Some(100));
         let among = Load { not_before, acknowledged_since: Some(after(20)), ..awaited };
         assert_eq!(told(among), Some(55), "who waits is not kept from trying");
         assert_eq!(told(Load { hurried: true, last_commit, ..among }), Some(100), "nor from asking for it now");
+    }
+
+    #[test]
+    fn as_many_are_waited_for_as_were_there_last() {
+        let now = clock::tick();
+        let ms = Duration::from_millis;
+        let alone = Gathering::after(1, 0, ms(8), now);
+        assert_eq!((alone.until(0), alone.until(1)), (Some(now + ms(4)), None), "who is alone never waits");
+        let by_turns = Gathering::after(1, 19, ms(8), now);
+        assert_eq!((by_turns.until(19), by_turns.until(20)), (Some(now + ms(4)), None));
+        assert!(by_turns.is_complete_with(20) && !by_turns.is_complete_with(21));
+        assert_eq!(Gathering::after(9, 0, ms(900), now).until(1), Some(now + limits::GATHERING_MAX));
     }
 
     #[test]

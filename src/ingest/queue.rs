@@ -8,15 +8,16 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
 use tokio::sync::{Notify, oneshot};
 
 use super::claims::{Claims, KeyUnderWay, StandsAhead};
 use super::counts::{Counts, count_of};
-use super::flush::{Lists, Target, lists};
+use super::flush::Target;
+use super::held::Held;
+use super::known::Known;
 use super::log::{Described, Logged};
 use super::memory::{Memory, Reserved};
-use super::pace::{Load, Pace, due};
+use super::pace::{Gathering, Load, Pace, due};
 use super::receipt::Receipt;
 use crate::catalog::Catalog;
 use crate::clock;
@@ -27,7 +28,7 @@ use crate::limits;
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) target: Target,
-    pub(super) rows: Vec<RecordBatch>,
+    pub(super) rows: Vec<Held>,
     /// How many rows there are, and their bytes.
     pub(super) count: usize,
     pub(super) bytes: usize,
@@ -114,6 +115,7 @@ struct Queue {
     pace: Pace,
     hurried: bool,
     last_commit: Option<Instant>,
+    gathering: Option<Gathering>,
     failures: Failures,
     /// Entries that the commit in flight has taken.
     in_flight: Option<InFlight>,
@@ -132,6 +134,9 @@ struct Oldest {
 struct InFlight {
     table: String,
     since: Instant,
+    /// When it began.
+    begun: Instant,
+    requests: usize,
     rows: usize,
     bytes: usize,
 }
@@ -167,7 +172,7 @@ pub struct Buffered {
 pub(super) struct Queues {
     /// As it was when this was made.
     pub(super) catalog: Catalog,
-    pub(super) lists: Lists,
+    pub(super) known: Known,
     pub(super) counts: Counts,
     memory: Memory,
     shared: Arc<Shared>,
@@ -190,7 +195,7 @@ impl Queues {
         let present = RwLock::new(catalog.clone());
         let (queues, stopping, errors) = Default::default();
         let shared = Arc::new(Shared { present, queues, stopping, errors });
-        Self { catalog, lists: lists(), counts, memory, shared }
+        Self { catalog, known: Known::default(), counts, memory, shared }
     }
 
     /// The same queues over the same warehouse described otherwise; what waits in them is committed so, too.
@@ -264,12 +269,10 @@ impl Queues {
             Some(at) if at <= now => Next::Commit(queue.take(now)),
             Some(at) => Next::Wait(at - now, Arc::clone(&queue.wake)),
             None => {
-                let open =
-                    queue.last_commit.map(|last| (last + queue.pace.min_interval).saturating_duration_since(now));
-                // As long as the table is to be left alone, it must be known that it is.
-                match open.filter(|open| !open.is_zero() && !hurried) {
-                    Some(open) => Next::Wait(open, Arc::clone(&queue.wake)),
-                    None => {
+                // As long as the table is to be left alone, or others are on their way, it must be known.
+                match queue.matters_until().map(|until| until.saturating_duration_since(now)) {
+                    Some(open) if !open.is_zero() && !hurried => Next::Wait(open, Arc::clone(&queue.wake)),
+                    _ => {
                         queues.remove(uuid);
                         Next::Nothing
                     }
@@ -282,8 +285,12 @@ impl Queues {
     fn committed(&self, uuid: &str, left: Vec<Waiting>) {
         let mut queues = self.locked();
         let Some(queue) = queues.get_mut(uuid) else { return };
-        queue.in_flight = None;
-        queue.last_commit = Some(clock::tick());
+        let now = clock::tick();
+        let gathering = |flown: InFlight| {
+            Gathering::after(flown.requests, queue.entries.len(), now.saturating_duration_since(flown.begun), now)
+        };
+        queue.gathering = queue.in_flight.take().map(gathering);
+        queue.last_commit = Some(now);
         if left.is_empty() {
             queue.failures = Failures::default();
         } else {
@@ -379,7 +386,7 @@ impl Queues {
 
 impl Queue {
     fn new(pace: Pace) -> Self {
-        let (oldest, hurried, last_commit, failures, in_flight) = Default::default();
+        let (oldest, hurried, last_commit, gathering, failures, in_flight) = Default::default();
         Self {
             entries: VecDeque::new(),
             oldest,
@@ -387,6 +394,7 @@ impl Queue {
             pace,
             hurried,
             last_commit,
+            gathering,
             failures,
             in_flight,
             wake: Arc::default(),
@@ -400,7 +408,14 @@ impl Queue {
         self.pace = rows.pace;
         self.bytes += rows.bytes;
         self.entries.push_back(rows);
-        first || self.pace != pace || self.bytes >= self.pace.target_bytes && !full
+        let all = self.gathering.is_some_and(|gathering| gathering.is_complete_with(self.entries.len()));
+        first || all || self.pace != pace || self.bytes >= self.pace.target_bytes && !full
+    }
+
+    /// Until when something is known of a table that nothing waits for.
+    fn matters_until(&self) -> Option<Instant> {
+        let gathering = self.gathering.and_then(|gathering| gathering.until(0));
+        self.last_commit.map(|last| last + self.pace.min_interval).max(gathering)
     }
 
     fn load(&self, hurried: bool) -> Load {
@@ -410,6 +425,7 @@ impl Queue {
             bytes: self.bytes,
             hurried: hurried || self.hurried,
             last_commit: self.last_commit,
+            gathering: self.gathering.and_then(|gathering| gathering.until(self.entries.len())),
             not_before: self.failures.not_before,
         }
     }
@@ -429,7 +445,8 @@ impl Queue {
         let since = batch.iter().map(|rows| rows.since).min().unwrap_or(now);
         let table = batch.first().map(|first| first.target.name.joined()).unwrap_or_default();
         metrics::histogram!("floeberg_ingest_group_size").record(count_of(batch.len()));
-        self.in_flight = Some(InFlight { table, since, rows: batch.iter().map(|rows| rows.count).sum(), bytes });
+        let (requests, rows) = (batch.len(), batch.iter().map(|rows| rows.count).sum());
+        self.in_flight = Some(InFlight { table, since, begun: now, requests, rows, bytes });
         batch
     }
 }

@@ -1,8 +1,9 @@
 //! Which manifests an append's snapshot lists, and which of them are merged (`commit.manifest.*`).
 //!
 //! A commit adds one manifest. When enough have gathered, those of one spec are packed into groups of about the target
-//! size, newest first, and each group becomes one manifest; the group with the newest waits until it has enough members,
-//! so that a small commit does not rewrite a large manifest again and again.
+//! size, newest first, and each group becomes one manifest. The group with the newest waits until it has enough members,
+//! and what in it is larger than everything newer together is left as it is: so a file's entry is written again only when
+//! as much has come since, a number of times that grows with the logarithm of the table.
 
 use iceberg::spec::{ManifestContentType, ManifestFile};
 
@@ -44,15 +45,31 @@ pub fn plan_merge(manifests: Vec<ManifestFile>, policy: MergePolicy) -> MergePla
         for group in pack(own, policy.target_bytes) {
             let has_newest = group.iter().any(|manifest| Some(&manifest.manifest_path) == newest.as_ref());
             let waits = has_newest && group.len() < policy.min_count;
-            if group.len() == 1 || waits {
-                plan.kept.extend(group);
-            } else {
-                plan.merged.push((spec, group));
+            let (merged, left) = if waits { (Vec::new(), group) } else { comparable(group) };
+            match merged.len() {
+                0 | 1 => plan.kept.extend(merged),
+                _ => plan.merged.push((spec, merged)),
             }
+            plan.kept.extend(left);
         }
     }
     plan.kept.extend(deletes);
     plan
+}
+
+/// Parts off the oldest that are each larger than everything newer together.
+fn comparable(mut group: Vec<ManifestFile>) -> (Vec<ManifestFile>, Vec<ManifestFile>) {
+    let mut newer: i64 = group.iter().map(|manifest| manifest.manifest_length).sum();
+    let mut count = group.len();
+    while let Some(oldest) = group[..count].last() {
+        newer -= oldest.manifest_length;
+        if oldest.manifest_length <= newer {
+            break;
+        }
+        count -= 1;
+    }
+    let left = group.split_off(count);
+    (group, left)
 }
 
 /// Groups of neighbours whose sizes add up to at most the target, filled from the oldest so that the newest group is the
@@ -116,6 +133,25 @@ mod tests {
         assert_eq!(shape(&plan_merge(enough, POLICY)), (0, vec![4]));
         let off = MergePolicy { enabled: false, ..POLICY };
         assert_eq!(shape(&plan_merge((0..9).map(|name| manifest(name, 10, 0)).collect(), off)), (9, vec![]));
+    }
+
+    #[test]
+    fn an_entry_is_written_again_a_few_times_only() {
+        let policy = MergePolicy { enabled: true, target_bytes: i64::MAX, min_count: 10 };
+        let (mut listed, mut written) = (Vec::new(), 0);
+        for commit in 0..100_000 {
+            listed.insert(0, manifest(commit, 1, 0));
+            let plan = plan_merge(listed, policy);
+            listed = plan.kept;
+            for (_, group) in plan.merged {
+                let bytes: i64 = group.iter().map(|manifest| manifest.manifest_length).sum();
+                written += bytes;
+                listed.insert(0, manifest(commit + 1_000_000, bytes, 0));
+            }
+        }
+        assert_eq!(listed.iter().map(|manifest| manifest.manifest_length).sum::<i64>(), 100_000);
+        assert!(listed.len() < 10 + 17, "{}", listed.len());
+        assert!(written < 17 * 100_000, "{written}");
     }
 
     #[test]

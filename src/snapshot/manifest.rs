@@ -147,29 +147,55 @@ pub fn carried_files(manifest: &ManifestFile, bytes: &[u8]) -> Result<Vec<Carrie
     let damaged =
         |error| Error::new(Kind::Invalid, format!("Manifest {} cannot be read", manifest.manifest_path)).because(error);
     let parsed = Manifest::parse_avro(bytes).map_err(damaged)?;
-    let mut next_row_id = manifest.first_row_id.and_then(|id| i64::try_from(id).ok());
-    let mut files = Vec::new();
-    for entry in parsed.entries() {
-        // Deleted files take no row ids: readers count live ones only.
-        if entry.is_alive() {
-            let file = entry.data_file();
-            let own = file.first_row_id().or(next_row_id);
-            if file.first_row_id().is_none()
-                && let Some(next) = &mut next_row_id
-            {
-                *next += i64::try_from(file.record_count()).unwrap_or(0);
-            }
-            let inherited = manifest.sequence_number;
-            let sequence_number = entry.sequence_number().unwrap_or(inherited);
-            files.push(Carried {
-                file: with_row_id(file, own)?,
-                snapshot_id: entry.snapshot_id().unwrap_or(manifest.added_snapshot_id),
-                sequence_number,
-                file_sequence_number: Some(entry.file_sequence_number.unwrap_or(inherited)),
-            });
-        }
+    let mut row_ids = RowIds::of(manifest);
+    // Deleted files take no row ids: readers count live ones only.
+    let alive = parsed.entries().iter().filter(|entry| entry.is_alive());
+    let carried = alive.map(|entry| {
+        let inherited = manifest.sequence_number;
+        Ok(Carried {
+            file: row_ids.give(entry.data_file())?,
+            snapshot_id: entry.snapshot_id().unwrap_or(manifest.added_snapshot_id),
+            sequence_number: entry.sequence_number().unwrap_or(inherited),
+            file_sequence_number: Some(entry.file_sequence_number.unwrap_or(inherited)),
+        })
+    });
+    carried.collect()
+}
+
+/// The same of a manifest that lists nothing but these files, all added by its own snapshot.
+pub fn carried_as_added(manifest: &ManifestFile, added: &[DataFile]) -> Result<Vec<Carried>> {
+    let mut row_ids = RowIds::of(manifest);
+    let carried = added.iter().map(|file| {
+        Ok(Carried {
+            file: row_ids.give(file)?,
+            snapshot_id: manifest.added_snapshot_id,
+            sequence_number: manifest.sequence_number,
+            file_sequence_number: Some(manifest.sequence_number),
+        })
+    });
+    carried.collect()
+}
+
+/// The row ids that files inherit from their manifest, one after the other (v3).
+struct RowIds {
+    next: Option<i64>,
+}
+
+impl RowIds {
+    fn of(manifest: &ManifestFile) -> Self {
+        Self { next: manifest.first_row_id.and_then(|id| i64::try_from(id).ok()) }
     }
-    Ok(files)
+
+    /// The file with a row id of its own.
+    fn give(&mut self, file: &DataFile) -> Result<DataFile> {
+        let own = file.first_row_id().or(self.next);
+        if file.first_row_id().is_none()
+            && let Some(next) = &mut self.next
+        {
+            *next += i64::try_from(file.record_count()).unwrap_or(0);
+        }
+        with_row_id(file, own)
+    }
 }
 
 /// The same file with a row id of its own: the crate's files cannot be changed, only built.
@@ -242,7 +268,10 @@ mod tests {
         file.content(DataContentType::Data).file_path("f".to_owned()).file_format(DataFileFormat::Parquet);
         file.partition(Struct::from_iter([Some(Literal::long(7))])).record_count(3).file_size_in_bytes(9);
         let added = vec![file.build().expect("a file")];
-        let (own, _) = write_manifest(&layout, "m1", 5, added, Vec::new()).await.expect("written");
+        let (own, bytes) = write_manifest(&layout, "m1", 5, added.clone(), Vec::new()).await.expect("written");
+        let listed = ManifestFile { sequence_number: 7, first_row_id: Some(100), ..own.clone() };
+        let (read, known) = (carried_files(&listed, &bytes), carried_as_added(&listed, &added));
+        assert_eq!(format!("{:?}", read.expect("read")), format!("{:?}", known.expect("known")));
         let older = ManifestFile {
             manifest_path: "m0".to_owned(),
             sequence_number: 2,

@@ -41,6 +41,16 @@ pub(super) struct JsonReader {
     before: Before,
     batches: Vec<RecordBatch>,
     kept: Option<Kept>,
+    /// How it was to read when it was made.
+    asked: Reading,
+    /// Rows of whole bodies whose values the columns hold.
+    taken: usize,
+}
+
+impl std::fmt::Debug for JsonReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JsonReader")
+    }
 }
 
 /// What came before the window.
@@ -92,12 +102,42 @@ impl JsonReader {
     }
 
     fn after(shape: &Shape, mut reading: Reading, framing: Framing, before: Before) -> Result<Self> {
-        let rows = Rows::new(shape, &reading)?;
+        let (rows, asked) = (Rows::new(shape, &reading)?, reading.clone());
         // A row of a few bytes takes as much in a wide table as a full one: a table's width bounds a request's rows.
         reading.bounds.rows = reading.bounds.rows.min((reading.bounds.column_bytes / rows.row_bytes()).max(1));
         let (window, batches) = (Vec::new(), Vec::new());
         let (worth, usually) = (WINDOW_BYTES, WINDOW_BYTES);
-        Ok(Self { rows, reading, window, worth, usually, framing, before, batches, kept: None })
+        Ok(Self { rows, reading, window, worth, usually, framing, before, batches, kept: None, asked, taken: 0 })
+    }
+
+    /// Whether it reads so.
+    pub(super) fn reads_as(&self, reading: &Reading) -> bool {
+        self.asked == *reading
+    }
+
+    /// Takes a whole body; how many rows it has. `None` where it is not JSON or a row does not fit as it is: then the
+    /// reader is spoilt.
+    pub(super) fn take(&mut self, body: &[u8]) -> Option<usize> {
+        (self.framing, self.before) = (Framing::Start, Before::default());
+        self.rows.forget_wishes();
+        let text = std::str::from_utf8(body).ok()?;
+        self.rows_of(text, Rest::Nothing).ok()?;
+        let rows = self.before.rows;
+        if rows == 0 || self.rows.wishing || !self.rows.verdicts.is_empty() {
+            return None;
+        }
+        self.taken += rows;
+        Some(rows)
+    }
+
+    /// How many rows were taken.
+    pub(super) fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// The columns of all rows that were taken.
+    pub(super) fn columns(mut self) -> Result<RecordBatch> {
+        self.rows.finish(self.taken)
     }
 
     /// Takes more of the body.

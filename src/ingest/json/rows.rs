@@ -28,6 +28,8 @@ pub(super) struct Rows {
     pub(super) verdicts: Verdicts,
     /// Whether a row asked for what the schema does not have.
     pub(super) wishing: bool,
+    /// Whether a row had a field that the schema does not have.
+    strangers: bool,
     /// Fields of the present row that the table has no column for, where one column takes them all.
     captured: serde_json::Map<String, serde_json::Value>,
     /// Counts objects: a field that carries the current number has had its value.
@@ -50,6 +52,7 @@ impl Rows {
             evolution: reading.evolution,
             verdicts: Verdicts::default(),
             wishing: false,
+            strangers: false,
             captured: serde_json::Map::new(),
             stamp: 0,
         })
@@ -71,6 +74,13 @@ impl Rows {
         self.verdicts.listed.truncate(listed);
         (self.verdicts.bad_rows, self.verdicts.total, self.wishing) = (bad_rows, total, wishing);
         self.captured.clear();
+    }
+
+    /// Forgets fields that no row had a value for: of another body they say nothing.
+    pub(super) fn forget_wishes(&mut self) {
+        if std::mem::take(&mut self.strangers) {
+            self.members.forget_wishes();
+        }
     }
 
     /// Drops every value.
@@ -266,6 +276,7 @@ impl Rows {
         at: At<'a, '_>,
     ) -> std::result::Result<(), Syntax> {
         let At { row, path, depth } = at;
+        self.strangers = true;
         match self.unknown {
             Unknown::Add => match members.wished_for(key, row.index) {
                 Wanted::Is(guess) => {

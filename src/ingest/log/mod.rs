@@ -21,10 +21,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+use super::held::{self, Held};
+use super::memory::weight_of;
 use super::queue::{Queues, Waiting, Whom};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
@@ -212,7 +213,12 @@ impl Writer {
             {
                 batch.push(next);
             }
+            let (started, many) = (clock::tick(), batch.len() >= limits::LOG_BUSY);
             self.write(batch);
+            if many {
+                // Those who were answered come back; one sync for all of them costs what one for the first would.
+                runtime.block_on(clock::sleep(started.elapsed().min(limits::LOG_GATHERING_MAX)));
+            }
         }
     }
 
@@ -259,7 +265,9 @@ impl Writer {
         let first = self.next;
         for (number, entry) in (first..).zip(entries) {
             let number = u64::try_from(number).unwrap_or(u64::MAX);
-            let [rows] = &entry.rows.rows[..] else { return Err(Error::internal("An entry has no rows")) };
+            let [Held::Columns(rows)] = &entry.rows.rows[..] else {
+                return Err(Error::internal("An entry has no rows"));
+            };
             record::put(&mut records, number, writing.durable, &entry.rows.described(), rows)?;
         }
         // Whatever becomes of it, these numbers may stand in a file.
@@ -325,17 +333,19 @@ fn entries_of(batch: Vec<Append>) -> Result<Vec<Entry>, (Error, Waiters)> {
             }
         }
     }
-    for at in 0..entries.len() {
-        let rows = &mut entries[at].rows.rows;
-        if let [first, _, ..] = &rows[..] {
-            match concat_batches(&first.schema(), rows.iter()) {
-                Ok(together) => *rows = vec![together],
-                Err(error) => {
-                    let error = Error::internal("Rows cannot be put together").because(error);
-                    return Err((error, entries.into_iter().flat_map(|entry| entry.waiting).collect()));
-                }
-            }
-        }
+    match entries.iter_mut().try_for_each(|entry| put_together(&mut entry.rows)) {
+        Ok(()) => Ok(entries),
+        Err(error) => Err((error, entries.into_iter().flat_map(|entry| entry.waiting).collect())),
     }
-    Ok(entries)
+}
+
+/// Makes one batch of an entry's rows.
+fn put_together(entry: &mut Waiting) -> Result<()> {
+    if let [Held::Columns(_)] = &entry.rows[..] {
+        return Ok(());
+    }
+    let together = held::together(&held::columns(&entry.rows)?)?;
+    entry.bytes = weight_of(&together);
+    entry.rows = vec![Held::Columns(together)];
+    Ok(())
 }
