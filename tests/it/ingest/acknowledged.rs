@@ -235,3 +235,72 @@ async fn empty_files_and_torn_ends_of_the_log_are_nothing() {
     let server = server.restart().await;
     assert_eq!(log_files(&server), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_requests_of_every_kind_share_a_commit() {
+    let server = Server::start().await;
+    push(&server, "ns/t", "{\"id\":0,\"n\":{\"a\":1},\"l\":[\"x\"]}").await.expect(200);
+    let change = json!({"requirements": [], "updates": [
+        {"action": "set-properties", "updates": {"floeberg.ingest.linger-ms": "3600000"}},
+    ]});
+    server.post("/v1/namespaces/ns/tables/t", &change).await.expect(200);
+    // Fields without values that differ in case only would be a fault in one body.
+    let fit = [
+        "[{\"id\":1},{\"id\":2}]",
+        " {\"id\":3,\"n\":{\"a\":2,\"B\":null}} ",
+        "{\"id\":4,\"n\":{\"b\":null}}\n{\"id\":5,\"l\":[]}\n",
+        "{\"id\":6,\"X\":null}",
+        "{\"id\":7,\"x\":null,\"l\":[\"y\",null]}",
+    ];
+    let faulty = ["{\"id\":\"eight\"}", "{\"id\":9,\"id\":9}", "{\"id\":10", "[]", "{\"id\":11}]"];
+    let truncated = push(&server, "ns/t?timeout=2h&unknown_fields=ignore", "{\"id\":12,\"y\":1}");
+    let taken = futures::future::join_all(fit.iter().map(|body| push(&server, "ns/t?timeout=2h", body)));
+    let done = async {
+        for body in faulty {
+            let answer = push(&server, "ns/t?timeout=2h", body).await;
+            assert!(matches!(answer.status, 400 | 422), "{body}: {}", answer.status);
+        }
+        // Larger than what waits as text, and in between.
+        let many: String = (100..600).map(|id| format!("{{\"id\":{id}}}\n")).collect();
+        let many = push(&server, "ns/t?timeout=2h", &many);
+        let flushed = async {
+            server.until("all wait", || async { status(&server, "ns/t").await["buffered_rows"] == 508 }).await;
+            flush(&server, "ns/t").await
+        };
+        tokio::join!(many, flushed).0.expect(200);
+    };
+    let (taken, truncated, ()) = tokio::join!(taken, truncated, done);
+    let snapshots: std::collections::BTreeSet<i64> = taken
+        .iter()
+        .chain([&truncated])
+        .map(|answer| answer.json()["tables"][0]["snapshot_id"].as_i64().expect("committed"))
+        .collect();
+    assert_eq!(snapshots.len(), 1, "one commit took them all");
+    let mut found = rows(&server, "t").await;
+    found.sort_by_key(|row| row["id"].as_i64());
+    let ids: Vec<i64> = found.iter().filter_map(|row| row["id"].as_i64()).collect();
+    assert_eq!(ids, (0..8).chain([12]).chain(100..600).collect::<Vec<i64>>());
+    assert_eq!((&found[3]["n"]["a"], &found[7]["l"][0]), (&json!(2), &json!("y")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_that_waits_follows_the_tables_columns() {
+    let server = Server::start().await;
+    push(&server, "ns/t", "{\"id\":0,\"name\":\"a\",\"gone\":1}").await.expect(200);
+    push(&server, "ns/t?ack=none", "{\"id\":1,\"name\":\"b\",\"gone\":2}").await.expect(202);
+    let schema = metadata(&server, "ns", "t").await["schemas"][0].clone();
+    let mut fields = schema["fields"].as_array().expect("fields").clone();
+    fields.retain(|field| field["name"] != "gone");
+    fields[1]["name"] = json!("label");
+    let change = json!({"requirements": [], "updates": [
+        {"action": "add-schema", "schema": {"type": "struct", "fields": fields}},
+        {"action": "set-current-schema", "schema-id": -1},
+    ]});
+    server.post("/v1/namespaces/ns/tables/t", &change).await.expect(200);
+    flush(&server, "ns/t").await;
+    let mut found = rows(&server, "t").await;
+    found.sort_by_key(|row| row["id"].as_i64());
+    assert_eq!(found[1]["id"], 1);
+    let held: Vec<&String> = found[1].as_object().expect("a row").keys().collect();
+    assert!(!held.contains(&&"gone".to_owned()), "{held:?}");
+}
