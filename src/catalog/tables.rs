@@ -38,9 +38,9 @@ impl Catalog {
         self.find_of(Tabular::Table, name).await
     }
 
-    /// The name that a table has now, if it is still there.
-    pub async fn name_of(&self, uuid: &str) -> Result<Option<TableName>> {
-        self.store.name_of(self.warehouse.name(), uuid).await
+    /// The name that the table with this row has now, if it is still there.
+    pub async fn name_of(&self, id: &str) -> Result<Option<TableName>> {
+        self.store.name_of(self.warehouse.name(), id).await
     }
 
     /// The row of what has this name, if it is of this kind; an error if not.

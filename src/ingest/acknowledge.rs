@@ -30,7 +30,7 @@ impl Ingest {
         self.queues.check_moves(&waiting.target)?;
         // One request of a producer after the other, until its place is noted.
         let producer = waiting.claims.producer.as_ref();
-        let turn = producer.map(|position| format!("{} {}", waiting.target.uuid, position.producer).into());
+        let turn = producer.map(|position| format!("{} {}", waiting.target.row, position.producer).into());
         let _turn = self.turns.enter(turn.into_iter().collect()).await;
         if let Some(there) = self.there_already(&mut waiting, &receipt).await? {
             return Ok(there);
@@ -60,14 +60,14 @@ impl Ingest {
             }
         }
         let Some(position) = producer else { return Ok(None) };
-        let (uuid, name) = (&waiting.target.uuid, &position.producer);
-        let standing = match self.ahead.of(uuid, name) {
+        let (row, name) = (&waiting.target.row, &position.producer);
+        let standing = match self.ahead.of(row, name) {
             Some(standing) => Some(standing),
-            None => self.catalog.store().producer(uuid, name).await?,
+            None => self.catalog.store().producer(row, name).await?,
         };
         match position.judge(standing.as_ref()) {
             Judgement::Next(standing) => {
-                waiting.known.1 = Some(self.ahead.put(uuid, name, standing));
+                waiting.known.1 = Some(self.ahead.put(row, name, standing));
                 Ok(None)
             }
             Judgement::Done => Ok(Some(receipt.clone().duplicate())),
@@ -79,7 +79,7 @@ impl Ingest {
     /// Takes rows up again that an earlier process acknowledged, in the order of its log.
     pub fn recover(&self, entry: Recovered) -> Result<()> {
         let Recovered { described, rows, logged } = entry;
-        let Described { namespace, table, table_uuid, schema_id, key, producer, .. } = described;
+        let Described { namespace, table, table_id, table_uuid, schema_id, key, producer, .. } = described;
         let name = TableName::new(Namespace::from_path(&namespace)?, &table)?;
         let bytes = weight_of(&rows);
         let key = key.map(|(scope, text, fingerprint)| Key::known(scope, text, fingerprint));
@@ -88,13 +88,19 @@ impl Ingest {
         let stands = producer.as_ref().map(|position| {
             let (sequence, offset_token) = (position.sequence.unwrap_or(-1), position.offset_token.clone());
             let standing = Standing { epoch: position.epoch, sequence, offset_token };
-            self.ahead.put(&table_uuid, &position.producer, standing)
+            self.ahead.put(&table_id, &position.producer, standing)
         });
         let count = rows.num_rows();
         metrics::counter!("floeberg_wal_replay_rows_total").increment(count as u64);
         self.queues.submit(Waiting {
             memory: self.memory.take(&self.owner(&name), bytes),
-            target: Target { warehouse: self.catalog.warehouse().name().shared(), name, uuid: table_uuid, schema_id },
+            target: Target {
+                warehouse: self.catalog.warehouse().name().shared(),
+                name,
+                row: table_id.into(),
+                uuid: table_uuid,
+                schema_id,
+            },
             rows: vec![Held::Columns(rows)],
             count,
             bytes,

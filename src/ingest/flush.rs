@@ -33,6 +33,7 @@ use crate::snapshot::summary;
 use crate::store::log_marks::Mark;
 use crate::store::producers::Advance;
 use crate::store::swap::Alongside;
+use crate::store::tables::TableRow;
 
 /// What is written in the transaction of a flush.
 #[derive(Debug, Clone, Default)]
@@ -88,6 +89,8 @@ impl Flushed {
 pub(super) struct Target {
     pub(super) warehouse: Arc<str>,
     pub(super) name: TableName,
+    /// Its row, which it keeps under another name and shares with no other.
+    pub(super) row: Arc<str>,
     pub(super) uuid: String,
     pub(super) schema_id: i32,
 }
@@ -142,7 +145,8 @@ async fn split_and_commit(
         put: &put,
         companions,
     };
-    let committed = catalog.commit_prepared(&target.name, put.clone(), &|_, base| append.prepare(base).boxed()).await?;
+    let committed =
+        catalog.commit_prepared(&target.name, put.clone(), &|row, base| append.prepare(row, base).boxed()).await?;
     let made = Flushed::current(&committed.metadata);
     let made = made.ok_or_else(|| Error::internal("An append came back without a snapshot"))?;
     let bytes = files.iter().map(DataFile::file_size_in_bytes).sum();
@@ -198,8 +202,11 @@ pub(super) struct Append<'a> {
 
 impl Append<'_> {
     /// The commit on top of `base`.
-    async fn prepare(&self, base: Arc<Loaded>) -> Result<Prepared> {
+    async fn prepare(&self, row: Arc<TableRow>, base: Arc<Loaded>) -> Result<Prepared> {
         let metadata = &base.metadata;
+        if row.id != self.target.row {
+            return Err(Tabular::Table.missing(&self.target.name));
+        }
         check_target(metadata, self.target)?;
         let spec = metadata.spec(self.spec_id).ok_or_else(spec_removed)?;
         let layout = Layout {

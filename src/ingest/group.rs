@@ -86,7 +86,7 @@ impl Queues {
         }
         match outcome {
             Ok(flushed) => {
-                self.note(&target.uuid, None);
+                self.note(&target.row, None);
                 if let Some(flushed) = &flushed {
                     self.counts.snapshots(&target.name.joined(), flushed.snapshots);
                 }
@@ -134,7 +134,7 @@ impl Queues {
     /// Tells those who wait; what is acknowledged is left.
     fn failed(&self, group: Vec<Waiting>, error: &Error) -> Left {
         if let Some(first) = group.first() {
-            self.note(&first.target.uuid, Some(error));
+            self.note(&first.target.row, Some(error));
         }
         let mut left = Vec::new();
         for mut waiting in group {
@@ -158,7 +158,7 @@ impl Queues {
         };
         let present = async {
             let table = self.catalog.load_table(&first.name).await?;
-            if table.metadata.table_uuid.as_deref() != Some(first.uuid.as_str()) {
+            if self.catalog.find(&first.name).await?.id != first.row {
                 return Err(Tabular::Table.missing(&first.name));
             }
             let schema = table.metadata.current_schema()?;
@@ -184,7 +184,7 @@ impl Queues {
         if kept.is_empty() {
             return Aligned::Renamed(kept);
         }
-        match self.catalog.name_of(&target.uuid).await {
+        match self.catalog.name_of(&target.row).await {
             Err(error) => Aligned::Failed(kept, error),
             Ok(Some(name)) => {
                 kept.iter_mut().for_each(|one| one.target.name = name.clone());

@@ -78,12 +78,10 @@ impl Queues {
             };
             judged.push(Judged { waiting, fate });
         }
-        let table_uuid = judged.first().map(|one| one.waiting.target.uuid.clone()).unwrap_or_default();
+        let table_id = judged.first().map(|one| one.waiting.target.row.to_string()).unwrap_or_default();
         companions.producers = producers
             .into_iter()
-            .filter_map(|(producer, (from, to))| {
-                Some(Advance { table_uuid: table_uuid.clone(), producer, from, to: to? })
-            })
+            .filter_map(|(producer, (from, to))| Some(Advance { table_id: table_id.clone(), producer, from, to: to? }))
             .collect();
         companions.mark = mark_of(judged.iter().map(|one| &one.waiting), mark);
         Ok((judged, companions))
@@ -91,7 +89,7 @@ impl Queues {
 
     async fn known(&self, group: &[Waiting]) -> Result<Known> {
         let store = self.catalog.store();
-        let uuid = group.first().map_or("", |first| first.target.uuid.as_str());
+        let row = group.first().map_or("", |first| &*first.target.row);
         let keys: Vec<&Key> = group.iter().filter_map(|waiting| waiting.claims.key.as_ref()).collect();
         let mut answers = HashMap::new();
         if !keys.is_empty() {
@@ -105,13 +103,13 @@ impl Queues {
         let mut producers = Producers::new();
         for producer in group.iter().filter_map(|waiting| waiting.claims.producer.as_ref()) {
             if !producers.contains_key(&producer.producer) {
-                let standing = store.producer(uuid, &producer.producer).await?;
+                let standing = store.producer(row, &producer.producer).await?;
                 producers.insert(producer.producer.clone(), (standing, None));
             }
         }
         // Only after a commit of unknown outcome is a mark past what is still waiting.
         let unsure = group.iter().any(|waiting| waiting.tries > 0 && waiting.number().is_some());
-        let mark = if unsure { store.log_mark(uuid).await?.unwrap_or(i64::MIN) } else { i64::MIN };
+        let mark = if unsure { store.log_mark(row).await?.unwrap_or(i64::MIN) } else { i64::MIN };
         Ok(Known { mark, answers, producers })
     }
 }
@@ -173,7 +171,7 @@ pub(super) fn mark_of<'a>(group: impl Iterator<Item = &'a Waiting>, mark: i64) -
     for waiting in group {
         let Some(number) = waiting.number().filter(|number| *number > mark) else { continue };
         let known =
-            all.get_or_insert_with(|| Mark { table_uuid: waiting.target.uuid.clone(), first: number, last: number });
+            all.get_or_insert_with(|| Mark { table_id: waiting.target.row.to_string(), first: number, last: number });
         known.first = known.first.min(number);
         known.last = known.last.max(number);
     }

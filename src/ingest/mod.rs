@@ -303,7 +303,7 @@ impl Ingest {
             let (rows, table) = (held::columns(&received.rows)?, Arc::clone(&received.table));
             self.compute(move || partition::check_count(&rows, table.metadata.default_spec()?)).await?;
         }
-        let waiting = self.waiting(table, claims, received)?;
+        let waiting = self.waiting(table, claims, received).await?;
         let receipt = match options.ack {
             Ack::Commit => Self::hear(self.submit(waiting), options.timeout).await?,
             ack => self.acknowledge(waiting, ack).await?,
@@ -312,15 +312,21 @@ impl Ingest {
         Ok(Outcome::Taken(receipt))
     }
 
-    fn waiting(&self, name: TableName, claims: Claims, received: Received) -> Result<Waiting> {
+    async fn waiting(&self, name: TableName, claims: Claims, received: Received) -> Result<Waiting> {
         let Received { table, rows, count, memory, bytes } = received;
         let metadata = &table.metadata;
+        let uuid = metadata.table_uuid.clone().ok_or_else(settings::no_uuid)?;
+        let row = self.catalog.find(&name).await?;
+        if *row.uuid != *uuid {
+            return Err(Tabular::Table.missing(&name));
+        }
         let key = claims.key.as_ref().map(|key: &Key| self.keys.begin(key)).transpose()?;
         Ok(Waiting {
             target: Target {
                 warehouse: self.catalog.warehouse().name().shared(),
                 name,
-                uuid: metadata.table_uuid.clone().ok_or_else(settings::no_uuid)?,
+                row: Arc::clone(&row.id),
+                uuid,
                 schema_id: metadata.current_schema_id,
             },
             rows,
@@ -362,22 +368,22 @@ impl Ingest {
         let table = self.catalog.load_table(name).await?;
         let memory = self.memory.take(&self.owner(name), 0);
         let nothing = Received { table, rows: Vec::new(), count: 0, memory, bytes: 0 };
-        let waiting = self.waiting(name.clone(), Claims::default(), nothing)?;
-        let uuid = waiting.target.uuid.clone();
+        let waiting = self.waiting(name.clone(), Claims::default(), nothing).await?;
+        let row = Arc::clone(&waiting.target.row);
         let heard = self.submit(waiting);
-        self.queues.hurry(&uuid);
+        self.queues.hurry(&row);
         Self::hear(heard, timeout).await
     }
 
     /// What is known of a table's rows.
     pub async fn status(&self, name: &TableName) -> Result<Status> {
         let table = self.catalog.load_table(name).await?;
-        let uuid = table.metadata.table_uuid.as_deref().unwrap_or_default();
+        let row = &self.catalog.find(name).await?.id;
         let snapshot = table.metadata.current_snapshot();
         Ok(Status {
-            buffered: self.queues.buffered(uuid),
+            buffered: self.queues.buffered(row),
             snapshot: snapshot.map(|snapshot| (snapshot.id, snapshot.sequence_number, snapshot.timestamp_ms)),
-            last_error: self.queues.last_error(uuid),
+            last_error: self.queues.last_error(row),
         })
     }
 
@@ -394,9 +400,8 @@ impl Ingest {
 
     /// How far the rows of a producer are committed.
     pub async fn producer(&self, name: &TableName, producer: &str) -> Result<Option<Standing>> {
-        let table = self.catalog.load_table(name).await?;
-        let uuid = table.metadata.table_uuid.as_deref().ok_or_else(|| Tabular::Table.missing(name))?;
-        self.catalog.store().producer(uuid, producer).await
+        let row = self.catalog.find(name).await?;
+        self.catalog.store().producer(&row.id, producer).await
     }
 
     /// Brings what is measured, and not counted as it happens, up to date.

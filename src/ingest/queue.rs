@@ -88,6 +88,7 @@ impl Waiting {
             warehouse: self.target.warehouse.to_string(),
             namespace: self.target.name.namespace.path().to_owned(),
             table: self.target.name.name.to_string(),
+            table_id: self.target.row.to_string(),
             table_uuid: self.target.uuid.clone(),
             schema_id: self.target.schema_id,
             key,
@@ -167,7 +168,7 @@ pub struct Buffered {
     pub since: Option<Instant>,
 }
 
-/// The tables of a warehouse that have rows waiting or a commit in flight, by identity. Cheap to clone.
+/// The tables of a warehouse that have rows waiting or a commit in flight, by their rows. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Queues {
     /// As it was when this was made.
@@ -182,7 +183,7 @@ pub(super) struct Queues {
 struct Shared {
     /// The catalog as the warehouse is described now.
     present: RwLock<Catalog>,
-    queues: Mutex<HashMap<String, Queue>>,
+    queues: Mutex<HashMap<Arc<str>, Queue>>,
     stopping: std::sync::atomic::AtomicBool,
     errors: Errors,
 }
@@ -212,10 +213,10 @@ impl Queues {
 
     /// Adds rows to what their table's next commit may take.
     pub(super) fn submit(&self, rows: Waiting) {
-        let uuid = rows.target.uuid.clone();
+        let row = Arc::clone(&rows.target.row);
         let tight = self.memory.is_tight();
         let mut queues = self.locked();
-        match queues.get_mut(&uuid) {
+        match queues.get_mut(&row) {
             Some(queue) => {
                 if queue.add(rows) {
                     queue.wake.notify_one();
@@ -224,9 +225,9 @@ impl Queues {
             None => {
                 let mut queue = Queue::new(rows.pace);
                 queue.add(rows);
-                queues.insert(uuid.clone(), queue);
+                queues.insert(Arc::clone(&row), queue);
                 let this = self.clone();
-                drop(self.catalog.works().spawn(async move { this.run(uuid).await }));
+                drop(self.catalog.works().spawn(async move { this.run(row).await }));
             }
         }
         drop(queues);
@@ -236,9 +237,9 @@ impl Queues {
     }
 
     /// Commits what waits for a table until nothing does.
-    async fn run(self, uuid: String) {
+    async fn run(self, row: Arc<str>) {
         loop {
-            match self.next(&uuid) {
+            match self.next(&row) {
                 Next::Nothing => return,
                 Next::Wait(long, wake) => {
                     tokio::select! {
@@ -254,16 +255,16 @@ impl Queues {
                         present.catalog.give_way(&name).await;
                     }
                     let left = present.commit_in_order(batch).await;
-                    self.committed(&uuid, left);
+                    self.committed(&row, left);
                 }
             }
         }
     }
 
-    fn next(&self, uuid: &str) -> Next {
+    fn next(&self, row: &str) -> Next {
         let hurried = self.is_stopping() || self.memory.is_tight();
         let mut queues = self.locked();
-        let Some(queue) = queues.get_mut(uuid) else { return Next::Nothing };
+        let Some(queue) = queues.get_mut(row) else { return Next::Nothing };
         let now = clock::tick();
         match due(&queue.load(hurried), &queue.pace, now) {
             Some(at) if at <= now => Next::Commit(queue.take(now)),
@@ -273,7 +274,7 @@ impl Queues {
                 match queue.matters_until().map(|until| until.saturating_duration_since(now)) {
                     Some(open) if !open.is_zero() && !hurried => Next::Wait(open, Arc::clone(&queue.wake)),
                     _ => {
-                        queues.remove(uuid);
+                        queues.remove(row);
                         Next::Nothing
                     }
                 }
@@ -282,9 +283,9 @@ impl Queues {
     }
 
     /// Notes that a commit ended, and what of it is still to be done.
-    fn committed(&self, uuid: &str, left: Vec<Waiting>) {
+    fn committed(&self, row: &str, left: Vec<Waiting>) {
         let mut queues = self.locked();
-        let Some(queue) = queues.get_mut(uuid) else { return };
+        let Some(queue) = queues.get_mut(row) else { return };
         let now = clock::tick();
         let gathering = |flown: InFlight| {
             Gathering::after(flown.requests, queue.entries.len(), now.saturating_duration_since(flown.begun), now)
@@ -314,8 +315,8 @@ impl Queues {
     }
 
     /// Lets what waits for a table now be committed at once.
-    pub(super) fn hurry(&self, uuid: &str) {
-        if let Some(queue) = self.locked().get_mut(uuid) {
+    pub(super) fn hurry(&self, row: &str) {
+        if let Some(queue) = self.locked().get_mut(row) {
             queue.hurried = true;
             queue.wake.notify_one();
         }
@@ -325,10 +326,10 @@ impl Queues {
     /// a file of the log that others share.
     pub(super) fn check_moves(&self, target: &Target) -> Result<()> {
         let now = clock::tick();
-        if !self.locked().get(&target.uuid).is_some_and(|queue| queue.failures.last_too_long(now)) {
+        if !self.locked().get(&target.row).is_some_and(|queue| queue.failures.last_too_long(now)) {
             return Ok(());
         }
-        let why = self.last_error(&target.uuid).map(|(_, why)| why).unwrap_or_default();
+        let why = self.last_error(&target.row).map(|(_, why)| why).unwrap_or_default();
         let message = format!(
             "Rows of table {} that were acknowledged cannot be committed, so no more are accepted; nothing was written: \
              {why}",
@@ -338,9 +339,9 @@ impl Queues {
     }
 
     /// What waits for a table.
-    pub(super) fn buffered(&self, uuid: &str) -> Buffered {
+    pub(super) fn buffered(&self, row: &str) -> Buffered {
         let queues = self.locked();
-        let Some(queue) = queues.get(uuid) else { return Buffered::default() };
+        let Some(queue) = queues.get(row) else { return Buffered::default() };
         let flying = queue.in_flight.as_ref();
         let waiting: usize = queue.entries.iter().map(|rows| rows.count).sum();
         Buffered {
@@ -362,24 +363,24 @@ impl Queues {
     }
 
     /// Remembers what the last commit of a table came to.
-    pub(super) fn note(&self, uuid: &str, error: Option<&Error>) {
+    pub(super) fn note(&self, row: &str, error: Option<&Error>) {
         let mut errors = self.shared.errors.lock().unwrap_or_else(PoisonError::into_inner);
         match error {
-            None => drop(errors.remove(uuid)),
-            Some(error) if errors.len() < limits::TABLE_ERRORS_KEPT || errors.contains_key(uuid) => {
-                errors.insert(uuid.to_owned(), (self.catalog.clock().now_ms(), error.copy()));
+            None => drop(errors.remove(row)),
+            Some(error) if errors.len() < limits::TABLE_ERRORS_KEPT || errors.contains_key(row) => {
+                errors.insert(row.to_owned(), (self.catalog.clock().now_ms(), error.copy()));
             }
             Some(_) => {}
         }
     }
 
     /// Why and when the last commit of a table failed, if it did.
-    pub(super) fn last_error(&self, uuid: &str) -> Option<(i64, String)> {
+    pub(super) fn last_error(&self, row: &str) -> Option<(i64, String)> {
         let errors = self.shared.errors.lock().unwrap_or_else(PoisonError::into_inner);
-        errors.get(uuid).map(|(at_ms, error)| (*at_ms, error.message().to_owned()))
+        errors.get(row).map(|(at_ms, error)| (*at_ms, error.message().to_owned()))
     }
 
-    fn locked(&self) -> MutexGuard<'_, HashMap<String, Queue>> {
+    fn locked(&self) -> MutexGuard<'_, HashMap<Arc<str>, Queue>> {
         self.shared.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,8 +10,8 @@ use crate::error::Result;
 /// Entries of a table that are settled together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
-    /// The table.
-    pub table_uuid: String,
+    /// The table's row.
+    pub table_id: String,
     /// The first of the entries.
     pub first: i64,
     /// The last of them.
@@ -22,18 +22,18 @@ impl Store {
     /// Every table's last entry that is settled.
     pub async fn log_marks(&self) -> Result<Vec<(String, i64)>> {
         let mut connection = self.read().await?;
-        let rows = sqlx::query("select table_uuid, entry from log_mark")
+        let rows = sqlx::query("select table_id, entry from log_mark")
             .fetch_all(&mut *connection)
             .await
             .map_err(unavailable)?;
-        rows.iter().map(|row| Ok((column(row, "table_uuid")?, column(row, "entry")?))).collect()
+        rows.iter().map(|row| Ok((column(row, "table_id")?, column(row, "entry")?))).collect()
     }
 
     /// The last entry of a table that is settled.
-    pub async fn log_mark(&self, table_uuid: &str) -> Result<Option<i64>> {
+    pub async fn log_mark(&self, table_id: &str) -> Result<Option<i64>> {
         let mut connection = self.read().await?;
-        let row = sqlx::query("select entry from log_mark where table_uuid = $1")
-            .bind(table_uuid)
+        let row = sqlx::query("select entry from log_mark where table_id = $1")
+            .bind(table_id)
             .fetch_optional(&mut *connection)
             .await
             .map_err(unavailable)?;
@@ -44,10 +44,10 @@ impl Store {
 /// Moves a table's mark past these entries; whether it was before them.
 pub(super) async fn put(connection: &mut AnyConnection, mark: &Mark) -> Result<bool> {
     let put = sqlx::query(
-        "insert into log_mark (table_uuid, entry) values ($1, $2)
-         on conflict (table_uuid) do update set entry = excluded.entry where log_mark.entry < $3",
+        "insert into log_mark (table_id, entry) values ($1, $2)
+         on conflict (table_id) do update set entry = excluded.entry where log_mark.entry < $3",
     )
-    .bind(mark.table_uuid.as_str())
+    .bind(mark.table_id.as_str())
     .bind(mark.last)
     .bind(mark.first)
     .execute(connection)

@@ -20,8 +20,8 @@ pub struct Standing {
 /// A producer that gets further.
 #[derive(Debug, Clone)]
 pub struct Advance {
-    /// The table that it writes to.
-    pub table_uuid: String,
+    /// The row of the table that it writes to.
+    pub table_id: String,
     /// Its name.
     pub producer: String,
     /// Where it was; `None` if it was not known.
@@ -32,11 +32,11 @@ pub struct Advance {
 
 impl Store {
     /// How far a producer of a table is, if it is known.
-    pub async fn producer(&self, table_uuid: &str, producer: &str) -> Result<Option<Standing>> {
+    pub async fn producer(&self, table_id: &str, producer: &str) -> Result<Option<Standing>> {
         let mut connection = self.read().await?;
         let row =
-            sqlx::query("select epoch, sequence, offset_token from producer where table_uuid = $1 and producer = $2")
-                .bind(table_uuid)
+            sqlx::query("select epoch, sequence, offset_token from producer where table_id = $1 and producer = $2")
+                .bind(table_id)
                 .bind(producer)
                 .fetch_optional(&mut *connection)
                 .await
@@ -59,14 +59,14 @@ pub(super) async fn advance(connection: &mut AnyConnection, producers: &[Advance
         // Where it was not known, nothing is where it was thought to be.
         let was = one.from.as_ref().map_or((-1, -2), |from| (from.epoch, from.sequence));
         let moved = sqlx::query(
-            "insert into producer (table_uuid, producer, epoch, sequence, offset_token, updated_ms)
+            "insert into producer (table_id, producer, epoch, sequence, offset_token, updated_ms)
              values ($1, $2, $3, $4, $5, $6)
-             on conflict (table_uuid, producer)
+             on conflict (table_id, producer)
              do update set epoch = excluded.epoch, sequence = excluded.sequence, offset_token = excluded.offset_token,
                            updated_ms = excluded.updated_ms
              where producer.epoch = $7 and producer.sequence = $8",
         )
-        .bind(one.table_uuid.as_str())
+        .bind(one.table_id.as_str())
         .bind(one.producer.as_str())
         .bind(one.to.epoch)
         .bind(one.to.sequence)
@@ -81,18 +81,18 @@ pub(super) async fn advance(connection: &mut AnyConnection, producers: &[Advance
             return Ok(false);
         }
         if one.from.is_none() {
-            forget_silent(connection, &one.table_uuid).await?;
+            forget_silent(connection, &one.table_id).await?;
         }
     }
     Ok(true)
 }
 
-async fn forget_silent(connection: &mut AnyConnection, table_uuid: &str) -> Result<()> {
+async fn forget_silent(connection: &mut AnyConnection, table_id: &str) -> Result<()> {
     sqlx::query(
-        "delete from producer where table_uuid = $1 and updated_ms < (
-             select updated_ms from producer where table_uuid = $1 order by updated_ms desc limit 1 offset $2)",
+        "delete from producer where table_id = $1 and updated_ms < (
+             select updated_ms from producer where table_id = $1 order by updated_ms desc limit 1 offset $2)",
     )
-    .bind(table_uuid)
+    .bind(table_id)
     .bind(limits::PRODUCERS_PER_TABLE_MAX - 1)
     .execute(connection)
     .await

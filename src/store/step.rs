@@ -163,7 +163,7 @@ async fn delete(connection: &mut AnyConnection, swap: &Swap, row: &TableRow, kee
     if gone.rows_affected() == 0 {
         return Ok(Err(Refusal::Moved(row.name.clone())));
     }
-    let of_it = [("metrics_report", "tabular_id", &row.id), ("producer", "table_uuid", &row.uuid)];
+    let of_it = [("metrics_report", "tabular_id", &row.id), ("producer", "table_id", &row.id)];
     for (table, by, id) in of_it {
         let sql = format!("delete from {table} where {by} = $1");
         sqlx::query(AssertSqlSafe(sql)).bind(&**id).execute(&mut *connection).await.map_err(unavailable)?;

@@ -56,15 +56,15 @@ impl Store {
         Ok(found)
     }
 
-    /// The name of the live table with this identity, if there is one.
-    pub async fn name_of(&self, warehouse: &WarehouseName, uuid: &str) -> Result<Option<TableName>> {
+    /// The name of the live table with this row, if it is still there.
+    pub async fn name_of(&self, warehouse: &WarehouseName, id: &str) -> Result<Option<TableName>> {
         let mut connection = self.read().await?;
         let row = sqlx::query(
             "select namespace, name from tabular
-             where warehouse = $1 and uuid = $2 and kind = 'table' and dropped_ms is null limit 1",
+             where warehouse = $1 and id = $2 and kind = 'table' and dropped_ms is null",
         )
         .bind(warehouse.as_str())
-        .bind(uuid)
+        .bind(id)
         .fetch_optional(&mut *connection)
         .await
         .map_err(unavailable)?;

@@ -8,6 +8,8 @@ use std::path::Path;
 use floeberg::clock::Clock;
 use floeberg::names::{Namespace, TableName, Tabular, WarehouseName};
 use floeberg::store::Store;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 fn folder(name: &str) -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
@@ -48,4 +50,27 @@ async fn old_databases_open() {
         store.create_namespace(&warehouse, &fresh, &Default::default(), None).await.expect("it can be written");
         store.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_known_of_a_table_by_its_uuid_is_known_of_its_row() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("catalog.db");
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/databases/0009.db");
+    std::fs::copy(old, &path).expect("copied");
+    let mut connection = SqliteConnectOptions::new().filename(&path).connect().await.expect("opened");
+    for statement in [
+        "insert into producer select uuid, 'p', 1, 7, 'here', 5 from tabular where name = 't'",
+        "insert into log_mark select uuid, 12 from tabular where name = 't'",
+    ] {
+        sqlx::query(statement).execute(&mut connection).await.expect("written");
+    }
+    connection.close().await.expect("closed");
+    let store = Store::open(&path, Clock::system()).await.expect("opened");
+    let warehouse = WarehouseName::new("default").expect("valid");
+    let table = TableName::new(Namespace::new(&["ns"]).expect("valid"), "t").expect("valid");
+    let row = store.find_tabular(&warehouse, &table).await.expect("read").expect("there");
+    assert_eq!(store.producer(&row.id, "p").await.expect("read").map(|standing| standing.sequence), Some(7));
+    assert_eq!(store.log_marks().await.expect("read"), [(row.id.to_string(), 12)]);
+    store.close().await;
 }

@@ -170,8 +170,13 @@ fn recover(
     for record in &records {
         let number = i64::try_from(record.number).unwrap_or(i64::MAX);
         last = number;
-        let described = record.described()?;
-        if marked.get(described.table_uuid.as_str()).is_none_or(|mark| *mark < number) {
+        let described = record.described().map_err(|error| {
+            let path = path.display();
+            error.context(format_args!(
+                "{path} is not understood; if an earlier version wrote it, start that one once more"
+            ))
+        })?;
+        if marked.get(described.table_id.as_str()).is_none_or(|mark| *mark < number) {
             left.push((number, described, record.rows()?));
         }
     }
@@ -310,9 +315,9 @@ type Waiters = Vec<oneshot::Sender<Result<()>>>;
 /// The entries that rows become, each of one batch.
 fn entries_of(batch: Vec<Append>) -> Result<Vec<Entry>, (Error, Waiters)> {
     let mut entries: Vec<Entry> = Vec::new();
-    let mut plain: HashMap<(String, i32), usize> = HashMap::new();
+    let mut plain: HashMap<(Arc<str>, i32), usize> = HashMap::new();
     for Append { rows, queues, done } in batch {
-        let alike = (rows.target.uuid.clone(), rows.target.schema_id);
+        let alike = (Arc::clone(&rows.target.row), rows.target.schema_id);
         let is_room = |at: &&usize| {
             let entry = &entries[**at].rows;
             rows.claims.is_empty()

@@ -32,6 +32,8 @@ pub(in crate::ingest) struct Described {
     /// The table's namespace, as it is stored, and its name when the entry was written.
     pub(in crate::ingest) namespace: String,
     pub(in crate::ingest) table: String,
+    /// The table's row, and its uuid.
+    pub(in crate::ingest) table_id: String,
     pub(in crate::ingest) table_uuid: String,
     /// The schema that the rows are of.
     pub(in crate::ingest) schema_id: i32,
@@ -155,6 +157,7 @@ mod tests {
             warehouse: "w".to_owned(),
             namespace: "ns".to_owned(),
             table: table.to_owned(),
+            table_id: "r".to_owned(),
             table_uuid: "u".to_owned(),
             schema_id: 3,
             key: Some(("s".to_owned(), "k".to_owned(), "f".to_owned())),

@@ -42,7 +42,7 @@ async fn a_kill_at_any_step_loses_nothing_and_doubles_nothing() {
             let (ids, rows) = world.rows_to_acknowledge();
             let mut server = world.start(&armed(step, before, action));
             let push = async |server: &Process| {
-                server.send_under(Some(&key), "POST", "/ingest/v1/ns/rows?ack=wal", Some(&rows)).await
+                server.send_under(&[("idempotency-key", &key)], "POST", "/ingest/v1/ns/rows?ack=wal", Some(&rows)).await
             };
             let answer = push(&server).await;
             match &answer {

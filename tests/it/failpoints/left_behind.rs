@@ -95,3 +95,39 @@ async fn rows_for_a_warehouse_that_is_served_again_come_before_new_ones() {
     assert_eq!(ask(&server, "POST", "/ingest/v1/ns/t/flush?warehouse=m", Value::Null).await.0, 200);
     assert_eq!(records(&server, "/m").await, "3", "and once");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_table_is_another_to_those_who_push() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Process::start(dir.path(), "");
+    with_rows_waiting(&server, ("", "")).await;
+    // A copy of the table's folder, as somebody makes one by hand.
+    let mut metadata = ask(&server, "GET", "/v1/namespaces/ns/tables/t", Value::Null).await.1["metadata"].clone();
+    let folder = PathBuf::from(metadata["location"].as_str().expect("text").trim_start_matches("file://"));
+    let copy = folder.with_file_name("copy");
+    metadata["location"] = json!(format!("file://{}", copy.display()));
+    let file = copy.join("metadata/00000-0d1d3a1c-0f0e-4a4e-9a59-0a0d6c1d3e1f.metadata.json");
+    std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+    std::fs::write(&file, metadata.to_string()).expect("written");
+    let copy = json!({"name": "copy", "metadata-location": format!("file://{}", file.display())});
+    let (status, told) = ask(&server, "POST", "/v1/namespaces/ns/register", copy).await;
+    assert_eq!(status, 200, "{told}");
+    for (table, id) in [("copy", 11), ("t", 3), ("copy", 12), ("t", 4)] {
+        let sequence = if id == 11 || id == 3 { "0" } else { "1" };
+        let headers = [("x-producer-id", "p"), ("x-producer-seq", sequence)];
+        let path = format!("/ingest/v1/ns/{table}?ack=wal");
+        let (status, told) =
+            server.send_under(&headers, "POST", &path, Some(&json!([{"id": id}]))).await.expect("answered");
+        assert_eq!((status, &told["duplicate"]), (202, &json!(false)), "{told}");
+    }
+    // The last entry of the log is committed, and the copy's before it are not.
+    assert_eq!(ask(&server, "POST", "/ingest/v1/ns/t/flush", Value::Null).await.0, 200);
+    assert_eq!(records(&server, "").await, "4");
+    drop(server);
+    let server = Process::start(dir.path(), "");
+    assert_eq!(ask(&server, "POST", "/ingest/v1/ns/copy/flush", Value::Null).await.0, 200);
+    let copied = ask(&server, "GET", "/v1/namespaces/ns/tables/copy", Value::Null).await.1;
+    assert_eq!(copied["metadata"]["snapshots"].as_array().map(Vec::len), Some(1), "{copied}");
+    assert_eq!(copied["metadata"]["snapshots"][0]["summary"]["total-records"], "2");
+    assert_eq!(records(&server, "").await, "4", "and those of the other are not doubled");
+}

@@ -304,18 +304,24 @@ async fn a_key_is_kept_with_its_effect_or_not_at_all() {
         let (before, _) = log(&world.start("")).await;
         let updates = json!([{"action": "set-properties", "updates": {"keyed": turn.to_string()}}]);
         let body = json!({"requirements": [], "updates": updates});
-        drop(world.start(&armed(step, 0, action)).send_under(Some(&key), "POST", TABLE, Some(&body)).await);
+        drop(
+            world
+                .start(&armed(step, 0, action))
+                .send_under(&[("idempotency-key", &key)], "POST", TABLE, Some(&body))
+                .await,
+        );
         // Whatever came of it, the same request again is answered, and has happened once.
         let server = world.start("");
         for _ in 0..2 {
-            let again = server.send_under(Some(&key), "POST", TABLE, Some(&body)).await;
+            let again = server.send_under(&[("idempotency-key", &key)], "POST", TABLE, Some(&body)).await;
             let (status, answer) = again.expect("an answer");
             let kept = &answer["metadata"]["properties"]["keyed"];
             assert_eq!((status, kept), (200, &json!(turn.to_string())), "{what}: {answer}");
         }
         assert_eq!(log(&server).await, (before + 1, json!(turn.to_string())), "{what}: it happened once");
         let other = json!({"requirements": [], "updates": []});
-        let (status, _) = server.send_under(Some(&key), "POST", TABLE, Some(&other)).await.expect("an answer");
+        let (status, _) =
+            server.send_under(&[("idempotency-key", &key)], "POST", TABLE, Some(&other)).await.expect("an answer");
         assert_eq!(status, 422, "{what}: the key is this request's alone");
     }
 }

@@ -41,21 +41,21 @@ impl Process {
 
     /// Status and body of an answer; `None` where the server died instead.
     pub async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Option<(u16, Value)> {
-        self.send_under(None, method, path, body).await
+        self.send_under(&[], method, path, body).await
     }
 
-    /// The same under an idempotency key.
+    /// The same with these headers.
     pub async fn send_under(
         &self,
-        key: Option<&str>,
+        headers: &[(&str, &str)],
         method: &str,
         path: &str,
         body: Option<&Value>,
     ) -> Option<(u16, Value)> {
         let method = method.parse().expect("a method");
         let mut request = self.client.request(method, format!("http://{}{path}", self.address.as_deref()?));
-        if let Some(key) = key {
-            request = request.header("idempotency-key", key);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         if let Some(body) = body {
             request = request.json(body);

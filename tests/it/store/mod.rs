@@ -303,26 +303,26 @@ async fn producers_and_marks(store: &Store) {
         |epoch: i64, sequence: i64| Standing { epoch, sequence, offset_token: Some(format!("{epoch}/{sequence}")) };
     let advance = async |file: &str, from: Option<Standing>, to: Standing, (first, last): (i64, i64)| {
         let row = found(store, "many24").await.expect("there");
-        let mark = Mark { table_uuid: row.uuid.to_string(), first, last };
-        let producer = Advance { table_uuid: row.uuid.to_string(), producer: "p".to_owned(), from, to };
+        let mark = Mark { table_id: row.id.to_string(), first, last };
+        let producer = Advance { table_id: row.id.to_string(), producer: "p".to_owned(), from, to };
         let alongside = Alongside { producers: vec![producer], mark: Some(mark), ..Alongside::default() };
         let verdict = store.swap(Swap { alongside, ..swap(vec![replace(&row, file)]) }).await.expect("an outcome");
         matches!(verdict, Verdict::Applied(_))
     };
-    let uuid = Arc::clone(&found(store, "many24").await.expect("there").uuid);
-    assert_eq!(store.producer(&uuid, "p").await.expect("read"), None);
+    let row = Arc::clone(&found(store, "many24").await.expect("there").id);
+    assert_eq!(store.producer(&row, "p").await.expect("read"), None);
     assert!(advance("p1", None, at(0, 5), (1, 3)).await);
-    assert_eq!(store.producer(&uuid, "p").await.expect("read"), Some(at(0, 5)));
+    assert_eq!(store.producer(&row, "p").await.expect("read"), Some(at(0, 5)));
     assert!(!advance("p2", None, at(0, 6), (4, 4)).await, "it is known by now");
     assert!(!advance("p3", Some(at(0, 4)), at(0, 6), (4, 4)).await, "it is further");
     assert!(!advance("p4", Some(at(0, 5)), at(0, 6), (3, 4)).await, "entry 3 is committed");
-    assert_eq!(store.log_mark(&uuid).await.expect("read"), Some(3), "nothing of those that were refused");
+    assert_eq!(store.log_mark(&row).await.expect("read"), Some(3), "nothing of those that were refused");
     assert!(advance("p5", Some(at(0, 5)), at(1, -1), (4, 9)).await);
-    assert_eq!(store.producer(&uuid, "p").await.expect("read"), Some(at(1, -1)));
-    let mark = Mark { table_uuid: uuid.to_string(), first: 10, last: 12 };
+    assert_eq!(store.producer(&row, "p").await.expect("read"), Some(at(1, -1)));
+    let mark = Mark { table_id: row.to_string(), first: 10, last: 12 };
     let alone = Alongside { mark: Some(mark), ..Alongside::default() };
     applied(store, Swap { alongside: alone, ..swap(Vec::new()) }).await;
-    assert_eq!(store.log_marks().await.expect("read"), [(uuid.to_string(), 12)]);
+    assert_eq!(store.log_marks().await.expect("read"), [(row.to_string(), 12)]);
 }
 
 async fn functions(store: &Store) {
