@@ -226,6 +226,9 @@ pub const SHAPES_KEPT: u64 = 1_000;
 /// Bytes of a body whose rows wait as text.
 pub const WAITS_AS_TEXT_BYTES: usize = 4 << 10;
 
+/// Bytes of a Parquet file's footer: what is built of it takes up to two hundred times as much.
+pub const PARQUET_FOOTER_BYTES_MAX: usize = 4 << 20;
+
 /// Readers of a schema's rows that are kept.
 pub const READERS_KEPT: usize = 4;
 

@@ -2,7 +2,8 @@
 //! which is a fault of ours in one request: the others go on.
 //!
 //! An error is logged here and nowhere else: what was the client's doing at `info`, what was ours at `error` with every
-//! cause. A request that changed something is logged at `info`, one that only looked at `debug`.
+//! cause. A request that changed something is logged at `info`, one of very many at `debug`: what only looked, and rows that
+//! were taken, of which a busy table would fill a disk with lines. They are counted all the same.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -81,6 +82,7 @@ where
         let asked = Asked {
             id: request_id(&request),
             grammar: Grammar::of(request.uri().path()),
+            kind: RequestKind::of(&request),
             uri: request.extensions().get().map_or_else(|| request.uri().clone(), |AsAsked(uri)| uri.clone()),
             method: request.method().clone(),
             route: request.extensions().get::<MatchedPath>().cloned(),
@@ -102,13 +104,13 @@ where
 struct Asked {
     id: HeaderValue,
     grammar: Grammar,
+    kind: RequestKind,
     uri: http::Uri,
     method: Method,
     route: Option<MatchedPath>,
 }
 
-/// What a reading request does inside is logged without its id: a span for each would cost more than the request. So is
-/// what happens to rows, which are committed with those of other requests anyway.
+/// What is one of many logs what it does inside without its id: a span for each would cost more than the request.
 async fn around(
     asked: Asked,
     answer: impl Future<Output = Result<Response, Infallible>>,
@@ -116,7 +118,7 @@ async fn around(
 ) -> Result<Response, Infallible> {
     let started = clock::tick();
     let answer = AssertUnwindSafe(answer).catch_unwind();
-    let answer = if reads(&asked.method) || asked.uri.path().starts_with("/ingest/") {
+    let answer = if asked.kind == RequestKind::OneOfMany {
         answer.await
     } else {
         answer.instrument(tracing::info_span!("request", request_id = text_of(&asked.id))).await
@@ -126,8 +128,9 @@ async fn around(
     if let Some(failure) = &failure {
         render(&mut response, failure, asked.grammar);
     }
-    let Asked { id, uri, method, route, .. } = asked;
-    let done = Done { method: &method, path: uri.path(), status: response.status().as_u16(), took: started.elapsed() };
+    let Asked { id, uri, method, route, kind, .. } = asked;
+    let (path, status, took) = (uri.path(), response.status().as_u16(), started.elapsed());
+    let done = Done { method: &method, kind, path, status, took };
     done.log(&id, failure.as_ref());
     requests.count(&method, route.as_ref(), done.status, done.took);
     response.headers_mut().insert(REQUEST_ID, id);
@@ -146,6 +149,23 @@ fn panicked(cause: &(dyn Any + Send)) -> Response {
     Failure::from(Error::internal("A handler panicked").because_of_panic(cause)).into_response()
 }
 
+/// What a request is to who reads the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RequestKind {
+    /// It looks at something, or brings rows.
+    OneOfMany,
+    /// It changes something.
+    Change,
+}
+
+impl RequestKind {
+    fn of(request: &Request) -> Self {
+        let (method, path) = (request.method(), request.uri().path());
+        let rows = *method == Method::POST && path.starts_with("/ingest/");
+        if rows || reads(method) { Self::OneOfMany } else { Self::Change }
+    }
+}
+
 fn reads(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
@@ -157,6 +177,7 @@ fn text_of(id: &HeaderValue) -> &str {
 /// A request that was answered.
 struct Done<'a> {
     method: &'a Method,
+    kind: RequestKind,
     path: &'a str,
     status: u16,
     took: Duration,
@@ -164,7 +185,7 @@ struct Done<'a> {
 
 impl Done<'_> {
     fn log(&self, id: &HeaderValue, failure: Option<&Failure>) {
-        let Self { method, path, status, took } = self;
+        let Self { method, kind, path, status, took } = self;
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let request_id = text_of(id);
         match failure {
@@ -178,7 +199,9 @@ impl Done<'_> {
             Some(failure) => {
                 tracing::info!(request_id, %method, path, status, took_us, error = failure.0.message(), "request refused");
             }
-            None if reads(method) => tracing::debug!(request_id, %method, path, status, took_us, "request answered"),
+            None if *kind == RequestKind::OneOfMany => {
+                tracing::debug!(request_id, %method, path, status, took_us, "request answered")
+            }
             None => tracing::info!(request_id, %method, path, status, took_us, "request done"),
         }
     }

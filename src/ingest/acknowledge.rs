@@ -4,6 +4,8 @@
 //! What is acknowledged is never refused. So what a request says of itself is judged before, against what is committed and
 //! what is acknowledged already; at the commit, rows that are there after all are left out.
 
+use std::sync::Arc;
+
 use super::claims::{Claims, Judgement};
 use super::flush::Target;
 use super::held::Held;
@@ -37,7 +39,7 @@ impl Ingest {
         }
         let key = waiting.claims.key.clone();
         match ack {
-            Ack::Wal => self.log.append(waiting, self.queues.clone()).await?,
+            Ack::Wal => self.log.append(waiting, Arc::clone(&self.queues)).await?,
             _ => self.queues.submit(waiting),
         }
         // Not before: until then nobody else may be told so.

@@ -44,6 +44,7 @@ mod queue;
 mod receipt;
 mod settings;
 mod thin;
+mod thrift;
 mod values;
 mod verdict;
 mod write;
@@ -172,7 +173,7 @@ pub enum KeyState {
 #[derive(Debug, Clone)]
 pub struct Ingest {
     catalog: Catalog,
-    queues: Queues,
+    queues: Arc<Queues>,
     complaints: Complaints,
     counts: Counts,
     shapes: Shapes,
@@ -193,7 +194,7 @@ impl Ingest {
         let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let (memory, counts) = (Memory::new(settings.memory), Counts::default());
         Self {
-            queues: Queues::new(catalog.clone(), memory.clone(), counts.clone()),
+            queues: Arc::new(Queues::new(catalog.clone(), memory.clone(), counts.clone())),
             catalog,
             counts,
             shapes: Shapes::default(),
@@ -212,14 +213,14 @@ impl Ingest {
     #[must_use]
     pub fn also_into(&self, catalog: Catalog) -> Self {
         let counts = Counts::of(catalog.warehouse().name().as_str());
-        let queues = Queues::new(catalog.clone(), self.memory.clone(), counts.clone());
+        let queues = Arc::new(Queues::new(catalog.clone(), self.memory.clone(), counts.clone()));
         Self { catalog, queues, counts, complaints: Complaints::default(), ..self.clone() }
     }
 
     /// Ingest into the tables of the same catalog over a warehouse that is described otherwise.
     #[must_use]
     pub fn over(&self, catalog: Catalog) -> Self {
-        Self { queues: self.queues.over(catalog.clone()), catalog, ..self.clone() }
+        Self { queues: Arc::new(self.queues.over(catalog.clone())), catalog, ..self.clone() }
     }
 
     /// What bounds it.

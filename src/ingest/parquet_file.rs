@@ -1,18 +1,22 @@
 //! A Parquet file → columns of the table's schema, once it is whole.
 //!
 //! What a file unpacks to is known before it is unpacked: pages say how large they are, and texts that are written once and
-//! meant many times stay so until they are counted.
+//! meant many times stay so until they are counted. Footer and page headers are walked through before they are believed
+//! ([`super::thrift`]): memory is set aside for what they claim.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema as ArrowSchema};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use super::columnar::Columns;
 use super::columns::Shape;
 use super::decode::{Decoded, Reading, guarded, not_readable};
+use super::thrift::{Walked, walk};
 use crate::error::{Error, Kind, Result};
+use crate::limits;
 
 const WHAT: &str = "Parquet file";
 
@@ -44,9 +48,11 @@ impl ParquetReader {
         let Self { file, mut columns, most } = self;
         guarded(WHAT, || {
             let file = Bytes::from(file);
+            check_footer(&file)?;
             let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(unreadable)?;
             let unpacked: i64 = metadata.metadata().row_groups().iter().map(|group| group.total_byte_size()).sum();
             check_size(usize::try_from(unpacked).unwrap_or(usize::MAX), most)?;
+            check_pages(&file, metadata.metadata(), most)?;
             let options = ArrowReaderOptions::new().with_schema(sharing(metadata.schema()).into());
             let metadata =
                 ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options).map_err(unreadable)?;
@@ -60,6 +66,47 @@ impl ParquetReader {
         })?;
         columns.finish()
     }
+}
+
+/// Refuses a footer that claims more than there is.
+fn check_footer(file: &[u8]) -> Result<()> {
+    let claims_what_is_there = || {
+        let (rest, _magic) = file.split_last_chunk::<4>()?;
+        let (rest, length) = rest.split_last_chunk::<4>()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        if length > limits::PARQUET_FOOTER_BYTES_MAX {
+            return None;
+        }
+        walk(&rest[rest.len().checked_sub(length)?..])
+    };
+    claims_what_is_there().map(drop).ok_or_else(|| not_readable(WHAT))
+}
+
+/// Refuses pages that unpack to more than is allowed in all, or that are not as their headers say.
+fn check_pages(file: &[u8], metadata: &ParquetMetaData, most: usize) -> Result<()> {
+    let mut unpacked = 0_usize;
+    for chunk in metadata.row_groups().iter().flat_map(RowGroupMetaData::columns) {
+        let (start, length) = chunk.byte_range();
+        let place = |at: u64| usize::try_from(at).ok();
+        let ends = start.checked_add(length).and_then(place);
+        let pages = place(start).zip(ends).and_then(|(start, end)| file.get(start..end));
+        let mut pages = pages.ok_or_else(|| not_readable(WHAT))?;
+        while !pages.is_empty() {
+            let (bytes, rest) = page(pages).ok_or_else(|| not_readable(WHAT))?;
+            unpacked = unpacked.saturating_add(bytes);
+            check_size(unpacked, most)?;
+            pages = rest;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that the first page unpacks to, and the pages behind it.
+fn page(pages: &[u8]) -> Option<(usize, &[u8])> {
+    let Walked { length, numbers: [_, unpacked, packed] } = walk(pages)?;
+    let size = |number: Option<i64>| usize::try_from(number?).ok();
+    let rest = pages[length..].get(size(packed)?..)?;
+    Some((size(unpacked)?, rest))
 }
 
 fn check_size(bytes: usize, most: usize) -> Result<()> {
@@ -90,4 +137,41 @@ fn shared(field: &Field) -> Field {
         kind => kind.clone(),
     };
     field.clone().with_data_type(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{RecordBatch, StringArray};
+    use parquet::arrow::ArrowWriter;
+
+    use super::*;
+
+    #[test]
+    fn a_page_is_as_large_as_its_header_says() {
+        let bomb = [&[0x15, 0x00, 0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0x15, 0x04, 0x00][..], b"xxmore"].concat();
+        assert_eq!(page(&bomb), Some((0x7fff_ffff, &b"more"[..])));
+        for damaged in [&bomb[..12], &bomb[..8], &[0x15, 0x00, 0x00], &[0x15, 0x00, 0x15, 0x01, 0x15, 0x00, 0x00]] {
+            assert_eq!(page(damaged), None, "{damaged:?}");
+        }
+    }
+
+    #[test]
+    fn all_pages_of_a_file_are_counted() {
+        let field = Field::new("a", DataType::Utf8, true);
+        let texts = StringArray::from_iter_values((0..5_000).map(|row| format!("{row:0100}")));
+        let rows = RecordBatch::try_new(Arc::new(ArrowSchema::new(vec![field])), vec![Arc::new(texts)]).expect("rows");
+        let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), None).expect("a writer");
+        writer.write(&rows).expect("written");
+        let file = Bytes::from(writer.into_inner().expect("closed"));
+        check_footer(&file).expect("as it says");
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).expect("read");
+        check_pages(&file, metadata.metadata(), 1_000_000).expect("within");
+        let refused = check_pages(&file, metadata.metadata(), 500_000).expect_err("too much");
+        assert_eq!(refused.kind(), Kind::TooLarge);
+        for at in [0, 8, 12, file.len() - 9] {
+            assert!(check_footer(&file[..at]).is_err(), "{at}");
+        }
+    }
 }

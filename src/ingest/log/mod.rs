@@ -46,7 +46,7 @@ pub struct Log {
 #[derive(Debug)]
 struct Append {
     rows: Waiting,
-    queues: Queues,
+    queues: Arc<Queues>,
     done: oneshot::Sender<Result<()>>,
 }
 
@@ -106,7 +106,7 @@ impl Log {
     }
 
     /// Writes rows; when this returns they are on the disk and in their table's queue.
-    pub(super) async fn append(&self, rows: Waiting, queues: Queues) -> Result<()> {
+    pub(super) async fn append(&self, rows: Waiting, queues: Arc<Queues>) -> Result<()> {
         if self.bytes.load(Ordering::Relaxed) > limits::LOG_BYTES_MAX {
             let message =
                 "The log is full of rows that could not be committed yet; nothing was written: try again later";
@@ -203,7 +203,7 @@ struct Writer {
 /// Rows that become one entry, and all who wait for them.
 struct Entry {
     rows: Waiting,
-    queues: Queues,
+    queues: Arc<Queues>,
     waiting: Vec<oneshot::Sender<Result<()>>>,
 }
 

@@ -260,3 +260,14 @@ async fn bodies_that_are_not_what_they_say_are_refused() {
     }
     server.get("/v1/namespaces/ns/tables/large").await.expect(404);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_footer_that_claims_more_than_there_is_costs_nothing() {
+    let server = Server::start().await;
+    // A list of 2^31 - 1 columns, of which not one follows.
+    let footer = [0x15, 0x02, 0x19, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x07, 0x00];
+    let length = u32::try_from(footer.len()).expect("short").to_le_bytes();
+    let file = [&b"PAR1"[..], &footer, &length, b"PAR1"].concat();
+    problem(&send(&server, "ns/t", &[PARQUET], file).await, 400, "malformed_body", "Parquet");
+    server.get("/health/live").await.expect(200);
+}
