@@ -1,6 +1,6 @@
 //! The accept loop: connections in, requests to the router, a bounded stop.
 //!
-//! hyper is driven directly because axum's own loop cannot keep the spelling of header names (`case.rs`). A path is put
+//! hyper is driven directly because what it is told of heads and of stopping cannot be told through axum. A path is put
 //! into its normal form before it is routed (`warehouses.rs`).
 
 use std::convert::Infallible;
@@ -49,7 +49,6 @@ pub async fn serve(
             answer(router.clone(), Arc::clone(&spelled), request)
         });
         let connection = http1::Builder::new()
-            .preserve_header_case(true)
             .timer(TokioTimer::new())
             .header_read_timeout(Duration::from_millis(limits::HEADER_READ_MS))
             .max_buf_size(limits::HEADER_BYTES_MAX)

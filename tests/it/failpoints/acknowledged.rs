@@ -1,6 +1,8 @@
 //! Rows that are acknowledged before they are committed: whatever step the process dies at, what was acknowledged is
 //! committed once by the next, and the same request again changes nothing.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::armed;
@@ -89,7 +91,7 @@ async fn what_cannot_be_committed_is_tried_again() {
             return;
         }
         drop(flush(&server).await);
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("the rows were not committed");
 }
@@ -110,4 +112,34 @@ async fn what_was_committed_although_nobody_said_so_is_not_committed_again() {
         let named = world.check(&server, ack).await;
         world.check_no_leftovers(&named, ack).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_whose_commits_fail_for_long_takes_no_more_to_acknowledge() {
+    let mut world = World::new().await;
+    let server = world.start("append.put=return");
+    let mut last = Value::Null;
+    for _ in 0..60 {
+        let (ids, rows) = world.rows_to_acknowledge();
+        let (status, told) = server.send("POST", "/ingest/v1/ns/rows?ack=wal", Some(&rows)).await.expect("an answer");
+        last = told;
+        if status == 503 {
+            break;
+        }
+        assert_eq!(status, 202, "{last}");
+        world.these_are_acknowledged(&ids);
+        floeberg::clock::sleep(Duration::from_secs(2)).await;
+    }
+    assert_eq!(last["code"], "commits_fail", "{last}");
+    assert!(last["detail"].as_str().is_some_and(|why| why.contains("append.put")), "{last}");
+    drop(server);
+    let server = world.start("");
+    assert_eq!(flush(&server).await.map(|(status, _)| status), Some(200));
+    world.check(&server, "after commits failed for long").await;
+    let (ids, rows) = world.rows_to_acknowledge();
+    let (status, told) = server.send("POST", "/ingest/v1/ns/rows?ack=wal", Some(&rows)).await.expect("an answer");
+    assert_eq!(status, 202, "{told}");
+    world.these_are_acknowledged(&ids);
+    flush(&server).await.expect("an answer");
+    world.check(&server, "and again").await;
 }
