@@ -158,7 +158,9 @@ pub async fn open_store(config: &Config, clock: &Clock) -> Result<Store> {
 pub async fn open_warehouses(config: &Config, clock: &Clock, upkeep: Upkeep) -> Result<(Warehouses, Vec<Recovered>)> {
     let store = open_store(config, clock).await?;
     let (marks, folder) = (store.log_marks().await?, config.data_dir.join("wal"));
-    let opened = tokio::task::spawn_blocking(move || Log::open(&folder, &marks)).await;
+    let (runtime, known) = (tokio::runtime::Handle::current(), store.clone());
+    let row_of = move |uuid: &str| runtime.block_on(known.id_of(uuid));
+    let opened = tokio::task::spawn_blocking(move || Log::open(&folder, &marks, &row_of)).await;
     let (log, left) = opened.map_err(|error| Error::internal("The log cannot be opened").because(error))??;
     let keys = Keys::open(&store, config.keys).await?;
     let opening = Opening {

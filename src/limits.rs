@@ -230,10 +230,10 @@ pub const WAITS_AS_TEXT_BYTES: usize = 4 << 10;
 pub const PARQUET_FOOTER_BYTES_MAX: usize = 4 << 20;
 
 /// Readers of a schema's rows that are kept.
-pub const READERS_KEPT: usize = 4;
+pub const READERS_KEPT: usize = 2;
 
-/// Rows that each of them looks at before it is thrown away with their values.
-pub const LOOKED_AT_ROWS_MAX: usize = 1_000;
+/// Bytes that each of them looks at before it is thrown away with their values.
+pub const LOOKED_AT_BYTES_MAX: usize = 64 << 10;
 
 /// Tables that metrics name; what is counted of others is counted together.
 pub const METRIC_TABLES_MAX: usize = 1_000;

@@ -38,9 +38,9 @@ impl Catalog {
         self.find_of(Tabular::Table, name).await
     }
 
-    /// The name that the table with this row has now, if it is still there.
-    pub async fn name_of(&self, id: &str) -> Result<Option<TableName>> {
-        self.store.name_of(self.warehouse.name(), id).await
+    /// The name that the table with this row and this uuid has now, if it is still there.
+    pub async fn name_of(&self, id: &str, uuid: &str) -> Result<Option<TableName>> {
+        self.store.name_of(self.warehouse.name(), (id, uuid)).await
     }
 
     /// The row of what has this name, if it is of this kind; an error if not.

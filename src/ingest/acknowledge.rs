@@ -32,7 +32,7 @@ impl Ingest {
         self.queues.check_moves(&waiting.target)?;
         // One request of a producer after the other, until its place is noted.
         let producer = waiting.claims.producer.as_ref();
-        let turn = producer.map(|position| format!("{} {}", waiting.target.row, position.producer).into());
+        let turn = producer.map(|position| format!("{} {}", waiting.target.identity(), position.producer).into());
         let _turn = self.turns.enter(turn.into_iter().collect()).await;
         if let Some(there) = self.there_already(&mut waiting, &receipt).await? {
             return Ok(there);
@@ -62,14 +62,14 @@ impl Ingest {
             }
         }
         let Some(position) = producer else { return Ok(None) };
-        let (row, name) = (&waiting.target.row, &position.producer);
-        let standing = match self.ahead.of(row, name) {
+        let (table, name) = (waiting.target.identity(), &position.producer);
+        let standing = match self.ahead.of(&table, name) {
             Some(standing) => Some(standing),
-            None => self.catalog.store().producer(row, name).await?,
+            None => self.catalog.store().producer(&waiting.target.row, name).await?,
         };
         match position.judge(standing.as_ref()) {
             Judgement::Next(standing) => {
-                waiting.known.1 = Some(self.ahead.put(row, name, standing));
+                waiting.known.1 = Some(self.ahead.put(&table, name, standing));
                 Ok(None)
             }
             Judgement::Done => Ok(Some(receipt.clone().duplicate())),
@@ -87,22 +87,18 @@ impl Ingest {
         let key = key.map(|(scope, text, fingerprint)| Key::known(scope, text, fingerprint));
         let under_way = key.as_ref().and_then(|key| self.keys.begin(key).ok());
         key.iter().for_each(|key| self.keys.acknowledge(key));
+        let warehouse = self.catalog.warehouse().name().shared();
+        let target = Target { warehouse, name, row: table_id.into(), uuid: table_uuid, schema_id };
         let stands = producer.as_ref().map(|position| {
             let (sequence, offset_token) = (position.sequence.unwrap_or(-1), position.offset_token.clone());
             let standing = Standing { epoch: position.epoch, sequence, offset_token };
-            self.ahead.put(&table_id, &position.producer, standing)
+            self.ahead.put(&target.identity(), &position.producer, standing)
         });
         let count = rows.num_rows();
         metrics::counter!("floeberg_wal_replay_rows_total").increment(count as u64);
         self.queues.submit(Waiting {
-            memory: self.memory.take(&self.owner(&name), bytes),
-            target: Target {
-                warehouse: self.catalog.warehouse().name().shared(),
-                name,
-                row: table_id.into(),
-                uuid: table_uuid,
-                schema_id,
-            },
+            memory: self.memory.take(&self.owner(&target.name), bytes),
+            target,
             rows: vec![Held::Columns(rows)],
             count,
             bytes,

@@ -194,15 +194,15 @@ pub(super) struct StandsAhead {
 
 impl Ahead {
     /// How far a producer of a table is, if it is ahead of what the database says.
-    pub(super) fn of(&self, table_id: &str, producer: &str) -> Option<Standing> {
+    pub(super) fn of(&self, table: &str, producer: &str) -> Option<Standing> {
         let all = self.locked();
-        let standings = all.standings.get(&(table_id.to_owned(), producer.to_owned()))?;
+        let standings = all.standings.get(&(table.to_owned(), producer.to_owned()))?;
         standings.last_key_value().map(|(_, standing)| standing.clone())
     }
 
     /// Notes that a producer is at `standing` once what waits is committed.
-    pub(super) fn put(&self, table_id: &str, producer: &str, standing: Standing) -> StandsAhead {
-        let name = (table_id.to_owned(), producer.to_owned());
+    pub(super) fn put(&self, table: &str, producer: &str, standing: Standing) -> StandsAhead {
+        let name = (table.to_owned(), producer.to_owned());
         let mut all = self.locked();
         let own = all.next;
         all.next += 1;

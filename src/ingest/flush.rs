@@ -95,6 +95,18 @@ pub(super) struct Target {
     pub(super) schema_id: i32,
 }
 
+impl Target {
+    /// Whether the other is the same table under the same name.
+    pub(super) fn is_alike(&self, other: &Self) -> bool {
+        (&self.row, &self.uuid, &self.name) == (&other.row, &other.uuid, &other.name)
+    }
+
+    /// What tells it from every other table, also from one that its row was before.
+    pub(super) fn identity(&self) -> String {
+        format!("{} {}", self.row, self.uuid)
+    }
+}
+
 /// Rows that are written together.
 #[derive(Debug)]
 pub(super) struct Rows {

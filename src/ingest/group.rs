@@ -158,7 +158,8 @@ impl Queues {
         };
         let present = async {
             let table = self.catalog.load_table(&first.name).await?;
-            if self.catalog.find(&first.name).await?.id != first.row {
+            let row = self.catalog.find(&first.name).await?;
+            if row.id != first.row || *row.uuid != *first.uuid {
                 return Err(Tabular::Table.missing(&first.name));
             }
             let schema = table.metadata.current_schema()?;
@@ -169,7 +170,13 @@ impl Queues {
         match present.await {
             Ok((schema_id, fields)) => {
                 let target = Target { schema_id, ..first };
-                let aligned = group.into_iter().filter_map(|one| align(one, &target, &fields)).collect();
+                let mut aligned = Vec::with_capacity(group.len());
+                for (at, one) in group.into_iter().enumerate() {
+                    aligned.extend(align(one, &target, &fields));
+                    if at % ALIGNED_AT_ONCE == ALIGNED_AT_ONCE - 1 {
+                        tokio::task::yield_now().await;
+                    }
+                }
                 Aligned::Under(target, aligned)
             }
             Err(error) if error.kind() == Kind::NotFound(What::Table) => self.follow(group, &first, &error).await,
@@ -184,7 +191,7 @@ impl Queues {
         if kept.is_empty() {
             return Aligned::Renamed(kept);
         }
-        match self.catalog.name_of(&target.row).await {
+        match self.catalog.name_of(&target.row, &target.uuid).await {
             Err(error) => Aligned::Failed(kept, error),
             Ok(Some(name)) => {
                 kept.iter_mut().for_each(|one| one.target.name = name.clone());
@@ -210,6 +217,9 @@ impl Queues {
         Aligned::Renamed(Vec::new())
     }
 }
+
+/// Requests that are brought under other columns before others get a turn.
+const ALIGNED_AT_ONCE: usize = 64;
 
 /// What came of bringing a group under the table's columns.
 enum Aligned {
@@ -293,11 +303,11 @@ impl Waiting {
     }
 }
 
-/// Requests that name the table alike, in the order they came.
+/// Requests for one table under one name, in the order they came: a row may have become another table's meanwhile.
 fn alike(batch: Vec<Waiting>) -> Vec<Vec<Waiting>> {
     let mut groups: Vec<Vec<Waiting>> = Vec::new();
     for one in batch {
-        match groups.last_mut().filter(|group| group.last().is_some_and(|last| last.target.name == one.target.name)) {
+        match groups.last_mut().filter(|group| group.last().is_some_and(|last| last.target.is_alike(&one.target))) {
             Some(group) => group.push(one),
             None => groups.push(vec![one]),
         }

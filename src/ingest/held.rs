@@ -39,7 +39,8 @@ pub(super) struct Readers {
     pub(super) shape: Shape,
     /// Bytes that a row takes in columns whatever it holds.
     row_bytes: usize,
-    idle: Mutex<Vec<JsonReader>>,
+    /// Those that wait for a body, and bytes that their columns hold.
+    idle: Mutex<Vec<(JsonReader, usize)>>,
 }
 
 /// Text of which all rows fit.
@@ -48,7 +49,7 @@ pub(super) struct Seen {
     pub(super) text: Text,
     /// How many rows there are.
     pub(super) rows: usize,
-    /// Bytes that their columns will take, about.
+    /// Bytes that it and its columns will take, about.
     pub(super) bytes: usize,
 }
 
@@ -61,22 +62,25 @@ impl Readers {
 
     /// Looks at a body; `None` where it is not JSON, or a row does not fit as it is. What is wrong is not said.
     pub(super) fn look(self: &Arc<Self>, reading: &Reading, body: Vec<u8>) -> Result<Option<Seen>> {
-        let idle = self.locked().pop().filter(|reader| reader.reads_as(reading));
-        let mut reader = idle.map_or_else(|| JsonReader::new(&self.shape, reading.clone()), Ok)?;
+        let idle = self.locked().pop().filter(|(reader, _)| reader.reads_as(reading));
+        let (mut reader, held) =
+            idle.map_or_else(|| JsonReader::new(&self.shape, reading.clone()).map(|reader| (reader, 0)), Ok)?;
         let Some(rows) = reader.take(&body) else { return Ok(None) };
+        let columns = body.len() + rows * self.row_bytes;
         // Its values are garbage, which is thrown away now and then.
-        if reader.taken() < limits::LOOKED_AT_ROWS_MAX {
+        if held + columns < limits::LOOKED_AT_BYTES_MAX {
             let mut idle = self.locked();
             if idle.len() < limits::READERS_KEPT {
-                idle.push(reader);
+                idle.push((reader, held + columns));
             }
         }
-        let bytes = body.len() + rows * self.row_bytes;
+        // While columns are made of it, the text is there too.
+        let bytes = body.len() + columns;
         let text = Text { text: body.into(), reading: reading.clone(), readers: Arc::clone(self) };
         Ok(Some(Seen { text, rows, bytes }))
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, Vec<JsonReader>> {
+    fn locked(&self) -> std::sync::MutexGuard<'_, Vec<(JsonReader, usize)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

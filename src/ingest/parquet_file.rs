@@ -14,7 +14,7 @@ use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use super::columnar::Columns;
 use super::columns::Shape;
 use super::decode::{Decoded, Reading, guarded, not_readable};
-use super::thrift::{Walked, walk};
+use super::thrift::{FOOTER, PAGE, Walked, walk};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 
@@ -70,27 +70,33 @@ impl ParquetReader {
 
 /// Refuses a footer that claims more than there is.
 fn check_footer(file: &[u8]) -> Result<()> {
-    let claims_what_is_there = || {
+    let footer = || {
         let (rest, _magic) = file.split_last_chunk::<4>()?;
         let (rest, length) = rest.split_last_chunk::<4>()?;
         let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-        if length > limits::PARQUET_FOOTER_BYTES_MAX {
-            return None;
-        }
-        walk(&rest[rest.len().checked_sub(length)?..])
+        rest.get(rest.len().checked_sub(length)?..)
     };
-    claims_what_is_there().map(drop).ok_or_else(|| not_readable(WHAT))
+    let footer = footer().ok_or_else(|| not_readable(WHAT))?;
+    let (has, most) = (footer.len(), limits::PARQUET_FOOTER_BYTES_MAX);
+    if has > most {
+        let message =
+            format!("The Parquet file's footer has {has} bytes, at most {most} are read: write fewer row groups");
+        return Err(Error::new(Kind::TooLarge, message));
+    }
+    walk(footer, &FOOTER).map(drop).ok_or_else(|| not_readable(WHAT))
 }
 
 /// Refuses pages that unpack to more than is allowed in all, or that are not as their headers say.
 fn check_pages(file: &[u8], metadata: &ParquetMetaData, most: usize) -> Result<()> {
-    let mut unpacked = 0_usize;
+    let (mut unpacked, mut left) = (0_usize, file.len());
     for chunk in metadata.row_groups().iter().flat_map(RowGroupMetaData::columns) {
         let (start, length) = chunk.byte_range();
         let place = |at: u64| usize::try_from(at).ok();
         let ends = start.checked_add(length).and_then(place);
         let pages = place(start).zip(ends).and_then(|(start, end)| file.get(start..end));
         let mut pages = pages.ok_or_else(|| not_readable(WHAT))?;
+        // No byte is of two chunks: what is walked through is never more than there is.
+        left = left.checked_sub(pages.len()).ok_or_else(|| not_readable(WHAT))?;
         while !pages.is_empty() {
             let (bytes, rest) = page(pages).ok_or_else(|| not_readable(WHAT))?;
             unpacked = unpacked.saturating_add(bytes);
@@ -103,7 +109,7 @@ fn check_pages(file: &[u8], metadata: &ParquetMetaData, most: usize) -> Result<(
 
 /// Bytes that the first page unpacks to, and the pages behind it.
 fn page(pages: &[u8]) -> Option<(usize, &[u8])> {
-    let Walked { length, numbers: [_, unpacked, packed] } = walk(pages)?;
+    let Walked { length, numbers: [_, unpacked, packed] } = walk(pages, &PAGE)?;
     let size = |number: Option<i64>| usize::try_from(number?).ok();
     let rest = pages[length..].get(size(packed)?..)?;
     Some((size(unpacked)?, rest))

@@ -97,7 +97,7 @@ async fn replace(connection: &mut AnyConnection, from: &Arc<TableRow>, to: &Poin
         return Ok(Err(refusal.clone()));
     }
     if !to.keeps(from) {
-        become_another(connection, &from.id, to).await?;
+        become_another(connection, from, to).await?;
         if location_is_taken(connection, &from.id, &to.location_key).await? {
             return Ok(Err(Refusal::LocationTaken(to.location.to_string())));
         }
@@ -117,15 +117,20 @@ pub(super) fn row_after(from: &TableRow, to: &Pointer) -> TableRow {
 }
 
 /// What few commits change: apart, so that all others leave its indexes alone.
-async fn become_another(connection: &mut AnyConnection, id: &str, to: &Pointer) -> Result<()> {
+async fn become_another(connection: &mut AnyConnection, from: &TableRow, to: &Pointer) -> Result<()> {
     sqlx::query("update tabular set uuid = $1, location = $2, location_key = $3 where id = $4")
         .bind(&*to.uuid)
         .bind(&*to.location)
         .bind(to.location_key.as_str())
-        .bind(id)
+        .bind(&*from.id)
         .execute(&mut *connection)
         .await
         .map_err(unavailable)?;
+    if from.uuid != to.uuid {
+        // What was sent to the other table says nothing of this one.
+        let sql = "delete from producer where table_id = $1";
+        sqlx::query(sql).bind(&*from.id).execute(&mut *connection).await.map_err(unavailable)?;
+    }
     Ok(())
 }
 

@@ -56,15 +56,25 @@ impl Store {
         Ok(found)
     }
 
-    /// The name of the live table with this row, if it is still there.
-    pub async fn name_of(&self, warehouse: &WarehouseName, id: &str) -> Result<Option<TableName>> {
+    /// The row of a live table with this identity.
+    pub async fn id_of(&self, uuid: &str) -> Result<Option<String>> {
+        let mut connection = self.read().await?;
+        let sql =
+            "select id from tabular where uuid = $1 and kind = 'table' and dropped_ms is null order by id limit 1";
+        let row = sqlx::query(sql).bind(uuid).fetch_optional(&mut *connection).await.map_err(unavailable)?;
+        row.map(|row| column(&row, "id")).transpose()
+    }
+
+    /// The name of the live table with this row and identity, if it is still there.
+    pub async fn name_of(&self, warehouse: &WarehouseName, (id, uuid): (&str, &str)) -> Result<Option<TableName>> {
         let mut connection = self.read().await?;
         let row = sqlx::query(
             "select namespace, name from tabular
-             where warehouse = $1 and id = $2 and kind = 'table' and dropped_ms is null",
+             where warehouse = $1 and id = $2 and uuid = $3 and kind = 'table' and dropped_ms is null",
         )
         .bind(warehouse.as_str())
         .bind(id)
+        .bind(uuid)
         .fetch_optional(&mut *connection)
         .await
         .map_err(unavailable)?;

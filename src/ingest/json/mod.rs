@@ -130,11 +130,6 @@ impl JsonReader {
         Some(rows)
     }
 
-    /// How many rows were taken.
-    pub(super) fn taken(&self) -> usize {
-        self.taken
-    }
-
     /// The columns of all rows that were taken.
     pub(super) fn columns(mut self) -> Result<RecordBatch> {
         self.rows.finish(self.taken)

@@ -65,6 +65,9 @@ impl Logged {
     }
 }
 
+/// What finds the row of a live table by its uuid.
+type RowOf<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
+
 /// An entry that an earlier process left behind.
 #[derive(Debug)]
 pub struct Recovered {
@@ -82,14 +85,14 @@ impl Recovered {
 
 impl Log {
     /// Opens the log in a folder, which is made when it is first needed, and reads what is not settled: what is behind its
-    /// table's mark.
-    pub fn open(folder: &Path, marks: &[(String, i64)]) -> Result<(Self, Vec<Recovered>)> {
+    /// table's mark. `row_of` finds the row of a table that is only known by its uuid.
+    pub fn open(folder: &Path, marks: &[(String, i64)], row_of: RowOf<'_>) -> Result<(Self, Vec<Recovered>)> {
         let bytes = Arc::new(AtomicU64::new(0));
         let marked: HashMap<&str, i64> = marks.iter().map(|(table, entry)| (table.as_str(), *entry)).collect();
         let mut recovered = Vec::new();
         let mut last = marks.iter().map(|(_, entry)| *entry).max().unwrap_or(0);
         for path in files(folder)? {
-            last = last.max(recover(&path, &marked, &bytes, &mut recovered)?);
+            last = last.max(recover(&path, (&marked, row_of), &bytes, &mut recovered)?);
         }
         let (sender, receiver) = mpsc::channel(limits::LOG_WAITING_MAX);
         let writer = Writer {
@@ -150,7 +153,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 /// Reads a file's entries that are not settled; the number of its last.
 fn recover(
     path: &Path,
-    marked: &HashMap<&str, i64>,
+    (marked, row_of): (&HashMap<&str, i64>, RowOf<'_>),
     bytes: &Arc<AtomicU64>,
     recovered: &mut Vec<Recovered>,
 ) -> Result<i64> {
@@ -170,12 +173,12 @@ fn recover(
     for record in &records {
         let number = i64::try_from(record.number).unwrap_or(i64::MAX);
         last = number;
-        let described = record.described().map_err(|error| {
-            let path = path.display();
-            error.context(format_args!(
-                "{path} is not understood; if an earlier version wrote it, start that one once more"
-            ))
-        })?;
+        let mut described = record.described()?;
+        if described.table_id.is_empty() {
+            // An earlier version wrote it, which knew tables by their uuid.
+            let row = row_of(&described.table_uuid)?;
+            described.table_id = row.unwrap_or_else(|| described.table_uuid.clone());
+        }
         if marked.get(described.table_id.as_str()).is_none_or(|mark| *mark < number) {
             left.push((number, described, record.rows()?));
         }
@@ -315,9 +318,9 @@ type Waiters = Vec<oneshot::Sender<Result<()>>>;
 /// The entries that rows become, each of one batch.
 fn entries_of(batch: Vec<Append>) -> Result<Vec<Entry>, (Error, Waiters)> {
     let mut entries: Vec<Entry> = Vec::new();
-    let mut plain: HashMap<(Arc<str>, i32), usize> = HashMap::new();
+    let mut plain: HashMap<(String, i32), usize> = HashMap::new();
     for Append { rows, queues, done } in batch {
-        let alike = (Arc::clone(&rows.target.row), rows.target.schema_id);
+        let alike = (rows.target.identity(), rows.target.schema_id);
         let is_room = |at: &&usize| {
             let entry = &entries[**at].rows;
             rows.claims.is_empty()
@@ -351,6 +354,45 @@ fn put_together(entry: &mut Waiting) -> Result<()> {
     }
     let together = held::together(&held::columns(&entry.rows)?)?;
     entry.bytes = weight_of(&together);
+    entry.memory.shrink(entry.bytes);
     entry.rows = vec![Held::Columns(together)];
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    #[test]
+    fn entries_of_an_earlier_version_are_found_by_their_tables_uuid() {
+        let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
+        let rows = RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(vec![1, 2]))]).expect("rows");
+        let mut file = Vec::new();
+        for (number, table_id, table_uuid) in [(1, "", "u"), (2, "", "u"), (3, "r2", "u"), (4, "", "gone")] {
+            let described = Described {
+                warehouse: "w".to_owned(),
+                namespace: "ns".to_owned(),
+                table: "t".to_owned(),
+                table_id: table_id.to_owned(),
+                table_uuid: table_uuid.to_owned(),
+                schema_id: 0,
+                key: None,
+                producer: None,
+            };
+            record::put(&mut file, number, 0, &described, &rows).expect("put");
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("1.log");
+        fs::write(&path, file).expect("written");
+        let row_of = |uuid: &str| Ok((uuid == "u").then(|| "r1".to_owned()));
+        let marked = HashMap::from([("r1", 1), ("r2", 1)]);
+        let mut recovered = Vec::new();
+        assert_eq!(recover(&path, (&marked, &row_of), &Arc::default(), &mut recovered).expect("read"), 4);
+        let left: Vec<(i64, &str)> =
+            recovered.iter().map(|one| (one.logged.number, one.described.table_id.as_str())).collect();
+        assert_eq!(left, [(2, "r1"), (3, "r2"), (4, "gone")]);
+    }
 }

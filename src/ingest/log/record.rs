@@ -33,6 +33,7 @@ pub(in crate::ingest) struct Described {
     pub(in crate::ingest) namespace: String,
     pub(in crate::ingest) table: String,
     /// The table's row, and its uuid.
+    #[serde(default)]
     pub(in crate::ingest) table_id: String,
     pub(in crate::ingest) table_uuid: String,
     /// The schema that the rows are of.

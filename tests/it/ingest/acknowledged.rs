@@ -304,3 +304,34 @@ async fn text_that_waits_follows_the_tables_columns() {
     let held: Vec<&String> = found[1].as_object().expect("a row").keys().collect();
     assert!(!held.contains(&&"gone".to_owned()), "{held:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_another_is_registered_over_is_gone() {
+    let server = Server::start().await;
+    patient(&server, "t").await;
+    let other = json!({"name": "other", "schema": schema()});
+    server.post("/v1/namespaces/ns/tables", &other).await.expect(200);
+    let sends = |sequence: &'static str, ack: &'static str| {
+        let headers = [("x-producer-id", "p"), ("x-producer-seq", sequence), ("content-type", "application/json")];
+        let path = format!("/ingest/v1/ns/t?ack={ack}");
+        let server = &server;
+        async move { server.send(Method::POST, &path, &headers, Some("{\"id\":1}".to_owned())).await }
+    };
+    sends("0", "commit").await.expect(200);
+    sends("1", "wal").await.expect(202);
+    push(&server, "ns/t?ack=none", "{\"id\":2}").await.expect(202);
+    let other = server.get("/v1/namespaces/ns/tables/other").await.expect(200).json()["metadata-location"].clone();
+    server.send(Method::DELETE, "/v1/namespaces/ns/tables/other", &[], None).await.expect(204);
+    let over = json!({"name": "t", "metadata-location": other, "overwrite": true});
+    server.post("/v1/namespaces/ns/register", &over).await.expect(200);
+    // What waited was for a table that is no more; this one knows nobody yet.
+    push(&server, "ns/t", "{\"id\":3}").await.expect(200);
+    let answer = sends("0", "wal").await.expect(202).json();
+    assert_eq!(answer["duplicate"], false, "{answer}");
+    flush(&server, "ns/t").await;
+    let ids: Vec<i64> = rows(&server, "t").await.iter().filter_map(|row| row["id"].as_i64()).collect();
+    assert_eq!(ids, [1, 3]);
+    let metrics = server.get("/metrics").await.expect(200).text;
+    let lost = "floeberg_ingest_rows_lost_total{table=\"ns.t\",why=\"the table is gone\"} 2";
+    assert!(metrics.contains(lost), "{metrics}");
+}
