@@ -318,12 +318,14 @@ type Waiters = Vec<oneshot::Sender<Result<()>>>;
 /// The entries that rows become, each of one batch.
 fn entries_of(batch: Vec<Append>) -> Result<Vec<Entry>, (Error, Waiters)> {
     let mut entries: Vec<Entry> = Vec::new();
-    let mut plain: HashMap<(String, i32), usize> = HashMap::new();
+    let mut plain: HashMap<(Arc<str>, i32), usize> = HashMap::new();
     for Append { rows, queues, done } in batch {
-        let alike = (rows.target.identity(), rows.target.schema_id);
+        let alike = (Arc::clone(&rows.target.row), rows.target.schema_id);
         let is_room = |at: &&usize| {
             let entry = &entries[**at].rows;
+            // The row may have become another table's meanwhile.
             rows.claims.is_empty()
+                && entry.target.uuid == rows.target.uuid
                 && entry.count + rows.count <= limits::LOG_ENTRY_ROWS
                 && entry.bytes + rows.bytes <= limits::LOG_ENTRY_BYTES
         };
