@@ -5,6 +5,9 @@ set -euo pipefail
 here="$(cd "$(dirname "$0")/../tests/e2e" && pwd)"
 cache="$1" form="$2"
 { command -v strace && command -v pgrep; } > /dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends strace procps; } > /dev/null
+# It is no system's logger here: where another one is, apt would remove that, and says so instead.
+dpkg -s syslog-ng-mod-http > /dev/null 2>&1 ||
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends --no-remove syslog-ng-core syslog-ng-mod-http; } > /dev/null
 venv="$cache/venv"
 if ! cmp -s "$here/requirements.txt" "$venv/requirements.txt"; then
     rm -rf "$venv"

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod check;
+mod ingest;
 mod place;
 mod remote;
 mod tables;
@@ -36,6 +37,8 @@ enum Command {
     Demo(Demo),
     /// Say in words what is wrong with configuration, database and warehouse, if anything is
     Check(check::CheckArgs),
+    /// Push files into tables through a running server, every row once
+    Ingest(ingest::IngestArgs),
     /// List tables, show what one was, make it so again
     Tables(tables::TablesArgs),
     /// Make, list and revoke the tokens of those who may call
@@ -102,6 +105,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Serve(args) => serve(args).await,
         Command::Demo(args) => demo(args).await,
         Command::Check(args) => check::run(args).await,
+        Command::Ingest(args) => ingest::run(args).await,
         Command::Tables(args) => tables::run(args).await,
         Command::Token(args) => token::run(args).await,
         Command::Openapi => {

@@ -180,6 +180,21 @@ pub const DELETE_INDEX_BYTES: u64 = 64 << 20;
 /// Row errors that an answer lists; their total is always given.
 pub const ROW_ERRORS_LISTED: usize = 100;
 
+/// Bytes after which no more is said of what is wrong with one row that is left out.
+pub const REJECTED_MESSAGE_BYTES: usize = 1_000;
+
+/// Rows of one request that may be left out. A body of which so many do not fit is not what its sender takes it for.
+pub const REJECTED_ROWS_MAX: usize = 100_000;
+
+/// Days for which rejected rows are kept, where no table says.
+pub const REJECTED_DAYS: i64 = 30;
+
+/// Milliseconds between two passes over the tables of rejected rows.
+pub const REJECTED_INTERVAL_MS: i64 = 3_600_000;
+
+/// Bytes of manifests that a pass writes again in one commit, but for the last: some 100 000 files of rejected rows.
+pub const REJECTED_MANIFESTS_BYTES: i64 = 64 << 20;
+
 /// Snapshots that a table has whose rows are pushed, where it does not say.
 pub const SNAPSHOTS_MAX: i64 = 500;
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use futures::future::{BoxFuture, join};
+use futures::future::{BoxFuture, join, join_all, try_join_all};
 use futures::stream;
 
 use super::change::{Change, Outcome};
@@ -39,6 +39,29 @@ pub struct Prepared {
 /// The code of a commit that did not happen because what was to be kept with it is there already.
 pub const KNOWN: &str = "known";
 
+/// One table of a commit.
+pub struct Brought<'a> {
+    /// Its name.
+    pub name: TableName,
+    /// Objects that are in the warehouse already for this commit alone.
+    pub put: Vec<String>,
+    /// What is to be committed.
+    pub prepare: Prepare<'a>,
+}
+
+impl std::fmt::Debug for Brought<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Brought").field("name", &self.name).field("put", &self.put).finish_non_exhaustive()
+    }
+}
+
+/// A table of a commit, ready to be put.
+enum Ready {
+    File(Arc<TableRow>, Box<NewFile>, Vec<(String, Bytes)>),
+    /// Nothing is to be done.
+    Same(Arc<Loaded>),
+}
+
 /// Makes a commit out of the table's present state.
 pub type Prepare<'a> = &'a (dyn Fn(Arc<TableRow>, Arc<Loaded>) -> BoxFuture<'a, Result<Prepared>> + Send + Sync);
 
@@ -51,63 +74,83 @@ impl Catalog {
         }
     }
 
-    /// Commits what `prepare` makes of the table, trying again when the swap was lost. `put` names objects that are in the
-    /// warehouse already for this commit alone; if it certainly did not happen, they and everything put here are queued
-    /// for deletion. The caller sees to it that this runs to its end.
-    pub async fn commit_prepared(
-        &self,
-        name: &TableName,
-        put: Vec<String>,
-        prepare: Prepare<'_>,
-    ) -> Result<Arc<Loaded>> {
-        let mut put: HashSet<String> = put.into_iter().collect();
-        let outcome = self.prepared_until_settled(name, &mut put, prepare).await;
-        self.cleaned_up(outcome, || put.into_iter().collect()).await
+    /// Commits to several tables at once, all or none: to each what its `prepare` makes of it, trying again when the swap was
+    /// lost. They are prepared in the order they come in. If it certainly did not happen, all that was put for it is queued
+    /// for deletion. The caller sees to it that this runs to its end. Returns the tables as they are then.
+    pub async fn commit_prepared(&self, tables: &[Brought<'_>]) -> Result<Vec<Arc<Loaded>>> {
+        let mut put: Vec<HashSet<String>> = tables.iter().map(|one| one.put.iter().cloned().collect()).collect();
+        let outcome = self.prepared_until_settled(tables, &mut put).await;
+        self.cleaned_up(outcome, || put.into_iter().flatten().collect()).await
     }
 
     async fn prepared_until_settled(
         &self,
-        name: &TableName,
-        put: &mut HashSet<String>,
-        prepare: Prepare<'_>,
-    ) -> Result<Arc<Loaded>> {
+        tables: &[Brought<'_>],
+        put: &mut [HashSet<String>],
+    ) -> Result<Vec<Arc<Loaded>>> {
         for _ in 0..limits::COMMIT_ATTEMPTS_MAX {
-            let row = self.find(name).await?;
-            let _turn = self.sequencer.enter(vec![Arc::clone(&row.id)]).await;
-            let row = self.find(name).await?;
-            let base = self.load_row(&row).await?;
-            let prepared = prepare(Arc::clone(&row), Arc::clone(&base)).await?;
-            failpoint::at("append.prepared")?;
+            let rows = try_join_all(tables.iter().map(|one| self.find(&one.name))).await?;
+            let _turn = self.sequencer.enter(rows.iter().map(|row| Arc::clone(&row.id)).collect()).await;
             let now_ms = self.clock.now_ms();
-            let Outcome::Changed(next) = prepared.change.apply(Some(&base.metadata), now_ms)? else {
-                return Ok(base);
-            };
-            self.check_places(Some(&base.metadata), &next)?;
-            let file = self.new_file(*next, Some(&row), Some(&base))?;
-            let used: HashSet<String> = prepared.objects.iter().map(|(location, _)| location.clone()).collect();
-            // What earlier attempts put and this one has no use for.
-            let mut alongside = prepared.alongside;
-            alongside.doomed.extend(put.iter().filter(|location| !used.contains(*location)).cloned());
+            let mut ready = Vec::with_capacity(tables.len());
+            let mut alongside = Alongside::default();
+            for (one, put) in tables.iter().zip(&*put) {
+                let (file, objects) = match self.made_ready(one, put, &mut alongside, now_ms).await? {
+                    Ready::File(row, file, objects) => ((row, file), objects),
+                    Ready::Same(base) if tables.len() == 1 => return Ok(vec![base]),
+                    Ready::Same(_) => return Err(Error::internal("A table of several came out unchanged")),
+                };
+                ready.push((file, objects));
+            }
+            failpoint::at("append.prepared")?;
             let started = clock::tick();
-            self.put_round(&file, prepared.objects, put).await?;
+            let rounds = ready.iter_mut().zip(&mut *put).map(|(((_, file), objects), put)| {
+                let objects = std::mem::take(objects);
+                self.put_round(file, objects, put)
+            });
+            // All are waited for, also when one fails: a put that is cut off may land after its file was cleaned up.
+            join_all(rounds).await.into_iter().collect::<Result<()>>()?;
             failpoint::at("append.put")?;
             let put_after = started.elapsed();
-            let won = match self.swap_file(Arc::clone(&row), &file, alongside, now_ms).await {
-                Err(error) if error.kind() == Kind::CommitUnknown => self.look_again(&row, &file, error).await?,
-                known => known?,
-            };
+            let files: Vec<(Arc<TableRow>, Box<NewFile>)> = ready.into_iter().map(|(file, _)| file).collect();
+            let won = self.swap_files(&files, alongside, now_ms).await?;
             for (phase, took) in [("upload", put_after), ("swap", started.elapsed() - put_after)] {
                 metrics::histogram!("floeberg_iceberg_commit_seconds", "phase" => phase).record(took.as_secs_f64());
             }
             if won {
                 failpoint::passed("append.swapped");
-                let loaded = self.settled(file);
-                self.put_hints([(name, &loaded)]).await;
+                let loaded: Vec<Arc<Loaded>> = files.into_iter().map(|(_, file)| self.settled(*file)).collect();
+                self.put_hints(tables.iter().map(|one| &one.name).zip(&loaded)).await;
                 return Ok(loaded);
             }
             metrics::counter!("floeberg_iceberg_commit_conflicts_total").increment(1);
         }
+        let name = tables.first().map(|one| one.name.to_string()).unwrap_or_default();
         Err(Error::conflict(format!("Table was changed concurrently: {name}")))
+    }
+
+    /// The metadata file of one table of a commit, and the objects that it needs.
+    async fn made_ready(
+        &self,
+        one: &Brought<'_>,
+        put: &HashSet<String>,
+        alongside: &mut Alongside,
+        now_ms: i64,
+    ) -> Result<Ready> {
+        let row = self.find(&one.name).await?;
+        let base = self.load_row(&row).await?;
+        let prepared = (one.prepare)(Arc::clone(&row), Arc::clone(&base)).await?;
+        let Outcome::Changed(next) = prepared.change.apply(Some(&base.metadata), now_ms)? else {
+            return Ok(Ready::Same(base));
+        };
+        self.check_places(Some(&base.metadata), &next)?;
+        let file = self.new_file(*next, Some(&row), Some(&base))?;
+        let used: HashSet<&String> = prepared.objects.iter().map(|(location, _)| location).collect();
+        // What earlier attempts put and this one has no use for.
+        alongside.doomed.extend(put.iter().filter(|location| !used.contains(location)).cloned());
+        alongside.doomed.extend(file.doomed.iter().cloned());
+        alongside.join(prepared.alongside);
+        Ok(Ready::File(row, Box::new(file), prepared.objects))
     }
 
     /// Whether a swap of unknown outcome was won, where that can be seen; else the error it came with.
@@ -149,19 +192,26 @@ impl Catalog {
     }
 
     /// Whether the swap was won.
-    async fn swap_file(
+    async fn swap_files(
         &self,
-        row: Arc<TableRow>,
-        file: &NewFile,
-        mut alongside: Alongside,
+        files: &[(Arc<TableRow>, Box<NewFile>)],
+        alongside: Alongside,
         now_ms: i64,
     ) -> Result<bool> {
-        let to = self.pointer_to(&file.metadata, &file.location);
-        alongside.doomed.extend(file.doomed.iter().cloned());
-        match self.swap_steps(vec![Step::Replace { from: row, to }], alongside, now_ms).await? {
-            Verdict::Applied(_) => Ok(true),
-            Verdict::Refused(Refusal::Moved(_)) => Ok(false),
-            Verdict::Refused(refusal) => Err(refused(&refusal)),
+        let step = |(row, file): &(Arc<TableRow>, Box<NewFile>)| Step::Replace {
+            from: Arc::clone(row),
+            to: self.pointer_to(&file.metadata, &file.location),
+        };
+        match self.swap_steps(files.iter().map(step).collect(), alongside, now_ms).await {
+            Ok(Verdict::Applied(_)) => Ok(true),
+            Ok(Verdict::Refused(Refusal::Moved(_))) => Ok(false),
+            Ok(Verdict::Refused(refusal)) => Err(refused(&refusal)),
+            Err(error) if error.kind() == Kind::CommitUnknown => match files.first() {
+                // They change together: where one is, all are.
+                Some((row, file)) => self.look_again(row, file, error).await,
+                None => Err(error),
+            },
+            Err(error) => Err(error),
         }
     }
 }

@@ -26,6 +26,7 @@ mod lifecycle;
 pub mod loaded;
 pub mod metadata;
 mod namespaces;
+pub mod next_snapshot;
 pub mod once;
 pub mod place;
 pub mod plan;

@@ -1,7 +1,6 @@
 //! `/ingest/v1`: rows pushed over HTTP.
 
-use std::time::Duration;
-
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Json;
@@ -16,15 +15,15 @@ use utoipa::ToSchema;
 use super::Api;
 use super::error::Failure;
 use super::extract::{DottedPath, Query, discard, pieces};
+use super::ingest_options::options;
 use super::keyed::IDEMPOTENCY_KEY;
+use super::log::REQUEST_ID;
 use super::warehouses::asked_for;
 use crate::auth::Token;
 use crate::catalog::once::Fingerprint;
-use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::{
-    Ack, Append, AppendOptions, Encoding, Evolution, Format, KeySent, Outcome, Position, Receipt, Reserved, RowError,
-    Unknown, Verdicts, check_key,
+    Ack, Append, Encoding, Format, KeySent, Outcome, Place, Position, Receipt, Reserved, RowError, Verdicts, check_key,
 };
 use crate::limits;
 use crate::names::TableName;
@@ -69,13 +68,20 @@ pub(super) struct TableReceipt {
     files: usize,
 }
 
+impl TableReceipt {
+    fn of(place: Place) -> Self {
+        let Place { table, snapshot_id, sequence_number, files } = place;
+        Self { table, snapshot_id, sequence_number, files }
+    }
+}
+
 /// The answer to rows that do not fit (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
     r#type: String,
     title: &'static str,
     status: u16,
-    code: &'static str,
+    code: Cow<'static, str>,
     detail: String,
     /// The first of the errors.
     errors: Vec<RowError>,
@@ -96,7 +102,15 @@ pub(super) struct Problem {
         ("sort_by" = Option<String>, Query, description = "How a new table is sorted: time desc nulls last,id"),
         ("schema" = Option<String>, Query, description = "add-columns: the table may grow; strict: it may not"),
         ("unknown_fields" = Option<String>, Query, description = "add, refuse, ignore, or capture (in the column _extra)"),
+        ("on_error" = Option<String>, Query, description = "What becomes of rows that do not fit. abort: nothing of the request is written; skip: they are left out; dlq: they are put, with the reason, into the table <table>__rejected"),
+        ("coerce" = Option<String>, Query, description = "lenient: numbers written as texts, texts made of anything, numbers that count since 1970 are taken too"),
         ("time_precision" = Option<String>, Query, description = "truncate: fractions finer than the column are cut off"),
+        ("ts_unit" = Option<String>, Query, description = "s, ms, us or ns: numbers that come for a point in time count these since 1970"),
+        ("round" = Option<String>, Query, description = "half_up: decimals are rounded to what their column holds"),
+        ("delimiter" = Option<String>, Query, description = "What stands between the cells of CSV: one character, or tab"),
+        ("quote" = Option<String>, Query, description = "What stands around a cell of CSV: one character, or none"),
+        ("null" = Option<String>, Query, description = "What a cell of CSV without a value holds; nothing if absent"),
+        ("header" = Option<String>, Query, description = "false: the first line of CSV is a row, and cells are the table's columns in its order"),
         ("timeout" = Option<String>, Query, description = "How long to wait: 60s, 500ms"),
         ("warehouse" = Option<String>, Query, description = "A warehouse's name or root URL; the default if absent"),
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 200 printable ASCII characters: the same request again is answered the same, and written once"),
@@ -111,8 +125,11 @@ pub(super) struct Problem {
             (Object = "application/json"),
             (Vec<u8> = "application/vnd.apache.arrow.stream"),
             (Vec<u8> = "application/vnd.apache.parquet"),
+            (String = "text/csv"),
+            (String = "text/tab-separated-values"),
+            (Vec<u8> = "application/avro"),
         ),
-        description = "A JSON array of objects, one object, or objects line by line; an Arrow IPC stream; a Parquet file. Content-Encoding gzip, zstd, lz4 or br",
+        description = "A JSON array of objects, one object, or objects line by line; lines of cells; an Arrow IPC stream; a Parquet or Avro file. Content-Encoding gzip, zstd, lz4 or br",
     ),
     responses(
         (status = 200, description = "Committed", body = IngestResponse),
@@ -170,9 +187,11 @@ struct Prepared {
 /// Everything that can be said of a request before its body is read.
 async fn prepare(api: &Api, candidates: Vec<TableName>, query: &Query, request: &Parts) -> Result<Prepared> {
     let headers = &request.headers;
-    let options = options(query)?;
     let served = asked_for(api, query)?.served;
     let format = Format::parse(header(headers, &CONTENT_TYPE))?;
+    let tabs = header(headers, &CONTENT_TYPE).is_some_and(|kind| kind.contains("tab-separated"));
+    let mut options = options(query, if tabs { b'\t' } else { b',' })?;
+    options.request_id = header(headers, &REQUEST_ID).unwrap_or_default().to_owned();
     let encoding = Encoding::parse(header(headers, &CONTENT_ENCODING))?;
     let key = key(&served, request)?;
     let producer = producer(headers)?;
@@ -248,42 +267,6 @@ const PRODUCER_EPOCH: HeaderName = HeaderName::from_static("x-producer-epoch");
 const PRODUCER_SEQ: HeaderName = HeaderName::from_static("x-producer-seq");
 const OFFSET_TOKEN: HeaderName = HeaderName::from_static("x-offset-token");
 
-/// Parameters that mean something; any other is named.
-fn options(query: &Query) -> Result<AppendOptions> {
-    let mut options = AppendOptions::default();
-    for (name, value) in query.all() {
-        match (name.as_str(), value.as_str()) {
-            ("warehouse", _) => {}
-            ("ack", word) => options.ack = Ack::parse(word).ok_or_else(|| not_known(name, word))?,
-            ("partition_by", text) => options.partition_by = Some(text.to_owned()),
-            ("sort_by", text) => options.sort_by = Some(text.to_owned()),
-            ("time_precision", "truncate") => options.truncate_time = true,
-            ("timeout", text) => options.timeout = Some(duration(text)?),
-            ("schema", word) => options.schema = Some(Evolution::parse(word).ok_or_else(|| not_known(name, word))?),
-            ("unknown_fields", word) => {
-                options.unknown_fields = Some(Unknown::parse(word).ok_or_else(|| not_known(name, word))?);
-            }
-            ("time_precision", other) => return Err(not_known(name, other)),
-            _ => {
-                return Err(
-                    Error::malformed(format!("Parameter {name:?} is not known here")).with_code("unknown_parameter")
-                );
-            }
-        }
-    }
-    Ok(options)
-}
-
-pub(super) fn not_known(name: &str, value: &str) -> Error {
-    Error::malformed(format!("{name}={value} is not known here")).with_code("unknown_parameter")
-}
-
-pub(super) fn duration(text: &str) -> Result<Duration> {
-    clock::duration_of(text).ok_or_else(|| {
-        Error::malformed(format!("timeout={text} is not a time, such as 60s or 500ms")).with_code("unknown_parameter")
-    })
-}
-
 fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
@@ -295,22 +278,23 @@ fn answer(receipt: Receipt) -> Response {
 
 impl IngestResponse {
     pub(super) fn of(receipt: Receipt) -> Self {
-        let Receipt { table, ack, received, duplicate, snapshot_id, sequence_number, files, again } = receipt;
+        let Receipt { place, beside, ack, received, duplicate, left_out, again } = receipt;
+        let rejected = left_out.rows;
         Self {
-            rows: RowCounts { received, written: received - duplicate, rejected: 0, duplicate },
-            tables: vec![TableReceipt { table, snapshot_id, sequence_number, files }],
+            rows: RowCounts { received, written: received - duplicate - rejected, rejected, duplicate },
+            tables: std::iter::once(place).chain(beside).map(TableReceipt::of).collect(),
             ack: ack.as_str(),
             duplicate: again,
-            errors: Vec::new(),
-            errors_truncated: false,
+            errors: left_out.errors,
+            errors_truncated: left_out.truncated,
         }
     }
 }
 
 fn refusal(rows: usize, verdicts: Verdicts) -> Response {
     // One code if all errors share it, so that a program need not look at each.
-    let first = verdicts.listed.first().map_or("rows", |error| error.code);
-    let code = if verdicts.listed.iter().all(|error| error.code == first) { first } else { "rows" };
+    let first = verdicts.listed.first().map_or(Cow::Borrowed("rows"), |error| error.code.clone());
+    let code = if verdicts.listed.iter().all(|error| error.code == first) { first } else { Cow::Borrowed("rows") };
     let problem = Problem {
         r#type: format!("urn:floeberg:error:{code}"),
         title: "Unprocessable Entity",

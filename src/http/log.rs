@@ -87,6 +87,10 @@ where
             method: request.method().clone(),
             route: request.extensions().get::<MatchedPath>().cloned(),
         };
+        if asked.kind == RequestKind::Rows {
+            // Dead letters name the request that they came with.
+            request.headers_mut().insert(REQUEST_ID, asked.id.clone());
+        }
         let answer = match self.gate.admit(&request) {
             Ok(token) => {
                 if let Some(token) = token {
@@ -118,7 +122,7 @@ async fn around(
 ) -> Result<Response, Infallible> {
     let started = clock::tick();
     let answer = AssertUnwindSafe(answer).catch_unwind();
-    let answer = if asked.kind == RequestKind::OneOfMany {
+    let answer = if asked.kind != RequestKind::Change {
         answer.await
     } else {
         answer.instrument(tracing::info_span!("request", request_id = text_of(&asked.id))).await
@@ -152,8 +156,10 @@ fn panicked(cause: &(dyn Any + Send)) -> Response {
 /// What a request is to who reads the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RequestKind {
-    /// It looks at something, or brings rows.
-    OneOfMany,
+    /// It looks at something.
+    Look,
+    /// It brings rows.
+    Rows,
     /// It changes something.
     Change,
 }
@@ -162,7 +168,11 @@ impl RequestKind {
     fn of(request: &Request) -> Self {
         let (method, path) = (request.method(), request.uri().path());
         let rows = *method == Method::POST && path.starts_with("/ingest/");
-        if rows || reads(method) { Self::OneOfMany } else { Self::Change }
+        match rows {
+            true => Self::Rows,
+            false if reads(method) => Self::Look,
+            false => Self::Change,
+        }
     }
 }
 
@@ -199,7 +209,7 @@ impl Done<'_> {
             Some(failure) => {
                 tracing::info!(request_id, %method, path, status, took_us, error = failure.0.message(), "request refused");
             }
-            None if *kind == RequestKind::OneOfMany => {
+            None if *kind != RequestKind::Change => {
                 tracing::debug!(request_id, %method, path, status, took_us, "request answered")
             }
             None => tracing::info!(request_id, %method, path, status, took_us, "request done"),

@@ -12,6 +12,7 @@ mod extract;
 mod health;
 mod iceberg;
 mod ingest;
+mod ingest_options;
 mod ingest_state;
 mod keyed;
 mod log;

@@ -6,18 +6,20 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+
 use super::claims::{Claims, Judgement};
 use super::flush::Target;
 use super::held::Held;
-use super::log::{Described, Recovered};
+use super::log::{BesideDescribed, Described, Recovered};
 use super::memory::weight_of;
 use super::pace::Pace;
-use super::queue::{Waiting, Whom};
 use super::receipt::{Ack, Receipt};
+use super::waiting::{Beside, Waiting, Whom};
 use super::{Ingest, judge};
 use crate::catalog::once::Key;
 use crate::clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::names::{Namespace, TableName};
 use crate::store::producers::Standing;
@@ -25,7 +27,7 @@ use crate::store::producers::Standing;
 impl Ingest {
     /// Takes rows that are committed later.
     pub(super) async fn acknowledge(&self, mut waiting: Waiting, ack: Ack) -> Result<Receipt> {
-        let receipt = Receipt::accepted(waiting.target.name.joined(), ack, waiting.count);
+        let receipt = waiting.receipt(ack);
         if waiting.count == 0 && waiting.claims.is_empty() {
             return Ok(receipt);
         }
@@ -81,27 +83,34 @@ impl Ingest {
     /// Takes rows up again that an earlier process acknowledged, in the order of its log.
     pub fn recover(&self, entry: Recovered) -> Result<()> {
         let Recovered { described, rows, logged } = entry;
-        let Described { namespace, table, table_id, table_uuid, schema_id, key, producer, .. } = described;
+        let Described { namespace, table, table_id, table_uuid, schema_id, key, producer, beside, left_out, .. } =
+            described;
         let name = TableName::new(Namespace::from_path(&namespace)?, &table)?;
-        let bytes = weight_of(&rows);
+        let bytes = rows.iter().map(weight_of).sum();
+        let mut rows = rows.into_iter();
+        let own = rows.next().ok_or_else(|| Error::internal("An entry of the log has no rows"))?;
         let key = key.map(|(scope, text, fingerprint)| Key::known(scope, text, fingerprint));
         let under_way = key.as_ref().and_then(|key| self.keys.begin(key).ok());
         key.iter().for_each(|key| self.keys.acknowledge(key));
         let warehouse = self.catalog.warehouse().name().shared();
+        let beside = beside.into_iter().zip(rows).map(|(described, rows)| self.beside_again(described, rows));
+        let beside = beside.collect::<Result<_>>()?;
         let target = Target { warehouse, name, row: table_id.into(), uuid: table_uuid, schema_id };
         let stands = producer.as_ref().map(|position| {
             let (sequence, offset_token) = (position.sequence.unwrap_or(-1), position.offset_token.clone());
             let standing = Standing { epoch: position.epoch, sequence, offset_token };
             self.ahead.put(&target.identity(), &position.producer, standing)
         });
-        let count = rows.num_rows();
+        let count = own.num_rows();
         metrics::counter!("floeberg_wal_replay_rows_total").increment(count as u64);
         self.queues.submit(Waiting {
             memory: self.memory.take(&self.owner(&target.name), bytes),
             target,
-            rows: vec![Held::Columns(rows)],
+            rows: vec![Held::Columns(own)],
             count,
             bytes,
+            beside,
+            left_out,
             claims: Claims { key, producer },
             whom: Whom::Nobody(Some(logged)),
             pace: Pace::AT_ONCE,
@@ -111,5 +120,12 @@ impl Ingest {
             known: (under_way, stands),
         });
         Ok(())
+    }
+
+    fn beside_again(&self, described: BesideDescribed, rows: RecordBatch) -> Result<Beside> {
+        let BesideDescribed { namespace, table, table_id, table_uuid, schema_id, what } = described;
+        let name = TableName::new(Namespace::from_path(&namespace)?, &table)?;
+        let warehouse = self.catalog.warehouse().name().shared();
+        Ok(Beside { target: Target { warehouse, name, row: table_id.into(), uuid: table_uuid, schema_id }, rows, what })
     }
 }

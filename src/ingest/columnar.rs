@@ -4,25 +4,24 @@
 //! taken as it is. Between types that can hold the same values each value is converted and converted back: where that is
 //! not what it was, its row is wrong, by the codes that texts are refused with ([`coerce`](super::coerce)).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, RecordBatch, StructArray, new_null_array};
-use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Field as ArrowField, Fields, Schema as ArrowSchema};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Fields, Schema as ArrowSchema};
 use arrow::record_batch::RecordBatchOptions;
 
-use super::arrow_types::type_of;
-use super::coerce::Misfit;
 use super::columns::Shape;
-use super::convert::{self, Converted};
-use super::decode::{CAPTURED, Decoded, Evolution, Kept, Reading, Unknown};
+use super::convert;
+use super::decode::{Decoded, Kept, Reading};
 use super::evolve::Wish;
+use super::fit::{Fault, Fit};
 use super::memory::weight_of;
-use super::partition::field_id;
-use super::verdict::Verdicts;
-use crate::catalog::metadata::schema::{Field, Schema};
-use crate::catalog::metadata::types::{Primitive, Type};
+use super::verdict::{OnError, Verdicts};
+use crate::catalog::metadata::schema::Schema;
 use crate::error::{Error, Kind, Result};
+use crate::limits;
 
 /// Takes the batches of one body.
 pub(super) struct Columns {
@@ -36,6 +35,14 @@ pub(super) struct Columns {
     wishes: Vec<Wish>,
     batches: Vec<RecordBatch>,
     kept: Option<Kept>,
+    /// Rows that are left out, by their places in the body.
+    left_out: HashSet<usize>,
+}
+
+impl std::fmt::Debug for Columns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Columns")
+    }
 }
 
 impl Columns {
@@ -48,13 +55,14 @@ impl Columns {
         Ok(Self {
             schema: Arc::clone(&shape.schema),
             target: shape.arrow.fields().clone(),
+            verdicts: Verdicts::new(reading.on_error),
             reading,
             rows_before,
             spelled_out: 0,
-            verdicts: Verdicts::default(),
             wishes: Vec::new(),
             batches: Vec::new(),
             kept: None,
+            left_out: HashSet::new(),
         })
     }
 
@@ -81,35 +89,94 @@ impl Columns {
                 format!("Body has more than {most} bytes when its columns are spelled out: send less at once");
             return Err(Error::new(Kind::TooLarge, message));
         }
-        let mut fit =
-            Fit { reading: &self.reading, schema: &self.schema, faults: Vec::new(), wishes: &mut self.wishes };
-        let columns = fit.rows_of(&batch, &self.target)?;
-        let mut faults = fit.faults;
-        faults.sort_by_key(|fault| fault.row);
-        let mut last = None;
-        for Fault { row, pointer, misfit } in faults {
-            self.verdicts.bad_rows += usize::from(last.replace(row) != Some(row));
-            self.verdicts.add_at(self.rows_before + row, pointer, misfit);
-        }
-        self.settle(batch, columns)?;
+        let (fits, columns) = self.fit(&batch)?;
+        self.settle(batch, &fits, columns)?;
         self.rows_before += rows;
         Ok(())
     }
 
+    /// The rows of a batch that fit, or all where one that does not is enough, and their columns.
+    fn fit(&mut self, batch: &RecordBatch) -> Result<(RecordBatch, Vec<ArrayRef>)> {
+        let wishes = self.wishes.clone();
+        for _ in 0..FITTINGS_MAX {
+            let (rows, places) = self.without_left_out(batch)?;
+            self.wishes.clone_from(&wishes);
+            let mut fit =
+                Fit { reading: &self.reading, schema: &self.schema, faults: Vec::new(), wishes: &mut self.wishes };
+            let columns = fit.rows_of(&rows, &self.target)?;
+            let faults = fit.faults;
+            let fine = faults.is_empty();
+            self.note(&rows, &places, faults)?;
+            if fine || self.reading.on_error == OnError::Abort {
+                return Ok((rows, columns));
+            }
+        }
+        Err(Error::internal("Rows that fitted without others do not fit any more"))
+    }
+
+    /// A batch without the rows that are left out, and the places of the others in it.
+    fn without_left_out(&self, batch: &RecordBatch) -> Result<(RecordBatch, Vec<usize>)> {
+        if self.left_out.is_empty() {
+            return Ok((batch.clone(), (0..batch.num_rows()).collect()));
+        }
+        let places: Vec<usize> =
+            (0..batch.num_rows()).filter(|row| !self.left_out.contains(&(self.rows_before + row))).collect();
+        let mut stays = vec![false; batch.num_rows()];
+        places.iter().for_each(|row| stays[*row] = true);
+        Ok((filter_record_batch(batch, &BooleanArray::from(stays)).map_err(unfit)?, places))
+    }
+
+    /// Notes what is wrong with rows, and which are left out for it.
+    fn note(&mut self, rows: &RecordBatch, places: &[usize], mut faults: Vec<Fault>) -> Result<()> {
+        if self.reading.on_error != OnError::Abort
+            && let Some(at) = faults.iter().position(|fault| fault.row.is_none())
+        {
+            // What is wrong with a column is wrong with each row.
+            let Fault { pointer, misfit, .. } = faults.swap_remove(at);
+            faults = (0..rows.num_rows())
+                .map(|row| Fault { row: Some(row), pointer: pointer.clone(), misfit: misfit.clone() })
+                .collect();
+        }
+        faults.sort_by_key(|fault| fault.row);
+        let mut last = None;
+        for Fault { row, pointer, misfit } in faults {
+            let row = row.unwrap_or(0);
+            let place = self.rows_before + places.get(row).copied().unwrap_or(row);
+            let first = last.replace(row) != Some(row);
+            self.verdicts.bad_rows += usize::from(first);
+            self.verdicts.add_at(place, pointer, misfit);
+            if first && self.reading.on_error != OnError::Abort {
+                self.left_out.insert(place);
+                let raw = convert::as_json(&rows.slice(row, 1))?;
+                self.verdicts.came_as(|| raw.as_string::<i32>().value(0).to_owned());
+            }
+        }
+        if self.verdicts.rejected.len() > limits::REJECTED_ROWS_MAX {
+            return Err(too_many_rejected());
+        }
+        Ok(())
+    }
+
     /// A batch that fits is kept as it fits; from the first on that asks for more of the table, as it came.
-    fn settle(&mut self, batch: RecordBatch, columns: Vec<ArrayRef>) -> Result<()> {
-        if !self.verdicts.is_empty() {
+    fn settle(&mut self, batch: RecordBatch, fits: &RecordBatch, columns: Vec<ArrayRef>) -> Result<()> {
+        if !self.verdicts.is_empty() && self.reading.on_error == OnError::Abort {
             // Nothing of the request will be written.
             self.batches.clear();
             self.kept = None;
-        } else if self.wishes.is_empty() {
-            self.batches.push(batch_of(&self.target, columns, batch.num_rows())?);
-        } else {
-            let rows_before = self.rows_before;
-            match self.kept.get_or_insert_with(|| Kept::Columns { batches: Vec::new(), rows_before }) {
-                Kept::Columns { batches, .. } => batches.push(batch),
-                Kept::Text { .. } => {}
+            return Ok(());
+        }
+        if self.wishes.is_empty() {
+            let rows = fits.num_rows();
+            if rows > 0 {
+                self.batches.push(batch_of(&self.target, columns, rows)?);
             }
+            return Ok(());
+        }
+        let rows_before = self.rows_before;
+        let nothing = || Kept::Columns { batches: Vec::new(), rows_before, left_out: HashSet::new() };
+        if let Kept::Columns { batches, left_out, .. } = self.kept.get_or_insert_with(nothing) {
+            batches.push(batch);
+            left_out.clone_from(&self.left_out);
         }
         Ok(())
     }
@@ -125,8 +192,13 @@ impl Columns {
 }
 
 /// Takes batches again that were kept for a schema that has grown.
-pub(super) fn again(shape: &Shape, reading: Reading, batches: Vec<RecordBatch>, before: usize) -> Result<Decoded> {
-    let mut columns = Columns::new(shape, reading, before)?;
+pub(super) fn again(
+    shape: &Shape,
+    reading: Reading,
+    batches: Vec<RecordBatch>,
+    (before, left_out): (usize, HashSet<usize>),
+) -> Result<Decoded> {
+    let mut columns = Columns { left_out, ..Columns::new(shape, reading, before)? };
     batches.into_iter().try_for_each(|batch| columns.take(batch))?;
     columns.finish()
 }
@@ -136,321 +208,15 @@ fn batch_of(target: &Fields, columns: Vec<ArrayRef>, rows: usize) -> Result<Reco
     RecordBatch::try_new_with_options(Arc::new(ArrowSchema::new(target.clone())), columns, &options).map_err(unfit)
 }
 
-fn unfit(error: arrow::error::ArrowError) -> Error {
+pub(super) fn unfit(error: arrow::error::ArrowError) -> Error {
     Error::internal("Columns do not fit together").because(error)
 }
 
-/// What is wrong with a row of a batch.
-struct Fault {
-    row: usize,
-    pointer: String,
-    misfit: Misfit,
-}
+/// How often a batch is looked at: once, once more without the rows that do not fit, and to be sure.
+const FITTINGS_MAX: usize = 3;
 
-/// Values of one level of a batch: which row each belongs to, and where they stand in it.
-#[derive(Clone, Copy)]
-struct Level<'a> {
-    /// The row of a value; `None` where what is around it is null, so that nobody sees it.
-    row: &'a dyn Fn(usize) -> Option<usize>,
-    pointer: &'a str,
-    /// The struct that they are the fields of; none at the top.
-    parent: Option<i32>,
-}
-
-struct Fit<'a> {
-    reading: &'a Reading,
-    schema: &'a Schema,
-    faults: Vec<Fault>,
-    wishes: &'a mut Vec<Wish>,
-}
-
-impl Fit<'_> {
-    fn rows_of(&mut self, batch: &RecordBatch, target: &Fields) -> Result<Vec<ArrayRef>> {
-        let schema = batch.schema();
-        let (fields, schema_fields) = (schema.fields(), self.schema.fields.as_slice());
-        let level = Level { row: &Some, pointer: "", parent: None };
-        let mut columns = self.members((fields, batch.columns()), (schema_fields, target), batch.num_rows(), level)?;
-        if self.reading.unknown == Unknown::Capture {
-            self.capture(batch, &mut columns)?;
-        }
-        Ok(columns)
-    }
-
-    /// The fields of a struct; `parent` is its id.
-    fn members(
-        &mut self,
-        source: (&Fields, &[ArrayRef]),
-        target: (&[Field], &Fields),
-        length: usize,
-        level: Level<'_>,
-    ) -> Result<Vec<ArrayRef>> {
-        let places = places(source.0, target.0);
-        for (at, field) in source.0.iter().enumerate() {
-            if !places.contains(&Some(at)) {
-                self.unknown(field, &source.1[at], (target.0, source.0), level);
-            }
-        }
-        let mut columns = Vec::with_capacity(target.0.len());
-        for ((field, arrow), place) in target.0.iter().zip(target.1).zip(places) {
-            let pointer = format!("{}/{}", level.pointer, field.name.replace('~', "~0").replace('/', "~1"));
-            let level = Level { pointer: &pointer, ..level };
-            let sent = place.map_or_else(|| new_null_array(arrow.data_type(), length), |at| Arc::clone(&source.1[at]));
-            self.check_nulls(&sent, field, level);
-            columns.push(self.column(&sent, field, arrow, level)?);
-        }
-        Ok(columns)
-    }
-
-    /// A column that the table does not have.
-    fn unknown(&mut self, field: &ArrowField, values: &ArrayRef, known: (&[Field], &Fields), level: Level<'_>) {
-        let name = field.name();
-        let pointer = format!("{}/{}", level.pointer, name.replace('~', "~0").replace('/', "~1"));
-        let fault =
-            |code, detail: String| Fault { row: 0, pointer: pointer.clone(), misfit: Misfit::new(code, detail) };
-        match self.reading.unknown {
-            Unknown::Ignore => {}
-            // At the top they are taken by `capture`.
-            Unknown::Capture if level.parent.is_none() => {}
-            Unknown::Refuse | Unknown::Capture => {
-                let first = (0..values.len()).filter(|at| values.is_valid(*at)).find_map(|at| (level.row)(at));
-                if let (Some(row), false) = (first, values.data_type() == &DataType::Null) {
-                    self.faults
-                        .push(Fault { row, ..fault("unknown_field", "the table has no such column".to_owned()) });
-                }
-            }
-            Unknown::Add => {
-                let lower = name.to_lowercase();
-                let names = known.0.iter().map(|field| &field.name).chain(known.1.iter().map(|field| field.name()));
-                if let Some(twin) = names.clone().find(|other| *other != name && other.to_lowercase() == lower) {
-                    self.faults.push(fault("ambiguous_name", format!("{name:?} and {twin:?} differ in case only")));
-                    return;
-                }
-                match type_of(field, self.reading.version) {
-                    Ok(Some(kind)) => self.wish(Wish::Add { parent: level.parent, name: name.clone(), kind }),
-                    Ok(None) => {}
-                    Err(kind) => {
-                        let detail = format!("no column of a table has the type {kind}: convert it, or leave it out");
-                        self.faults.push(fault("unsupported_type", detail));
-                    }
-                }
-            }
-        }
-    }
-
-    fn wish(&mut self, wish: Wish) {
-        if !self.wishes.contains(&wish) {
-            self.wishes.push(wish);
-        }
-    }
-
-    /// A column of the table, from one that was sent for it.
-    fn column(&mut self, values: &ArrayRef, field: &Field, arrow: &ArrowField, level: Level<'_>) -> Result<ArrayRef> {
-        if values.data_type() == arrow.data_type() && !values.data_type().is_nested() {
-            return Ok(Arc::clone(values));
-        }
-        let values = convert::plain(values)?;
-        match (&field.kind, arrow.data_type(), values.data_type()) {
-            (_, _, DataType::Null) => Ok(new_null_array(arrow.data_type(), values.len())),
-            (Type::Struct(members), DataType::Struct(target), DataType::Struct(_)) => {
-                self.structs(values.as_struct(), (members, target), field.id, level)
-            }
-            (Type::List(element), DataType::List(target), DataType::List(_)) => {
-                self.lists(values.as_list(), (element, target), level)
-            }
-            (Type::Map(key, value), DataType::Map(target, _), DataType::Map(..)) => {
-                self.maps(values.as_map(), (key, value, target), level)
-            }
-            (Type::Primitive(kind), target, _) if convert::may_become(values.data_type(), kind) => {
-                let Converted { values: converted, misfits } =
-                    convert::convert(&values, kind, target, self.reading.precision)?;
-                for (at, misfit) in misfits {
-                    self.misfit(&values, (at, misfit), field, level);
-                }
-                Ok(converted)
-            }
-            (kind, target, sent) => {
-                let detail = format!("the column's type is {kind}, and what was sent for it is {sent}");
-                for at in (0..values.len()).filter(|at| values.is_valid(*at)) {
-                    self.fault(at, Misfit::new("wrong_type", detail.clone()), level);
-                }
-                Ok(new_null_array(target, values.len()))
-            }
-        }
-    }
-
-    /// A value that its column cannot hold: a wider one may.
-    fn misfit(&mut self, values: &ArrayRef, (at, misfit): (usize, Misfit), field: &Field, level: Level<'_>) {
-        let wider = match (&field.kind, self.reading.evolution) {
-            (Type::Primitive(kind), Evolution::AddColumns) => convert::wider(kind, &values.slice(at, 1), misfit.code),
-            _ => None,
-        };
-        match wider {
-            Some(to) if (level.row)(at).is_some() => self.wish_wider(field.id, to),
-            Some(_) => {}
-            None => self.fault(at, misfit, level),
-        }
-    }
-
-    fn wish_wider(&mut self, id: i32, to: Primitive) {
-        for wish in self.wishes.iter_mut() {
-            if let Wish::Widen { id: known, to: before } = wish
-                && *known == id
-            {
-                if super::evolve::widens(before, &to) {
-                    *before = to;
-                }
-                return;
-            }
-        }
-        self.wishes.push(Wish::Widen { id, to });
-    }
-
-    fn fault(&mut self, at: usize, misfit: Misfit, level: Level<'_>) {
-        if let Some(row) = (level.row)(at) {
-            self.faults.push(Fault { row, pointer: level.pointer.to_owned(), misfit });
-        }
-    }
-
-    /// Nulls in a column that is required.
-    fn check_nulls(&mut self, values: &ArrayRef, field: &Field, level: Level<'_>) {
-        if !field.required || values.logical_null_count() == 0 {
-            return;
-        }
-        let nulls = values.logical_nulls();
-        let is_null = |at: &usize| nulls.as_ref().is_some_and(|nulls| nulls.is_null(*at));
-        let rows: Vec<usize> = (0..values.len()).filter(is_null).filter_map(|at| (level.row)(at)).collect();
-        if rows.is_empty() {
-            return;
-        }
-        if self.reading.evolution == Evolution::AddColumns && !self.identifies(field) {
-            self.wish(Wish::Relax { id: field.id });
-            return;
-        }
-        for row in rows {
-            let misfit = Misfit::new("null_in_required", "the column is required and has no value");
-            self.faults.push(Fault { row, pointer: level.pointer.to_owned(), misfit });
-        }
-    }
-
-    /// Whether a column, or one inside it, is part of what identifies a row.
-    fn identifies(&self, field: &Field) -> bool {
-        let ids = &self.schema.identifier_field_ids;
-        ids.contains(&field.id) || field.kind.children().into_iter().any(|child| self.identifies(child))
-    }
-
-    fn structs(
-        &mut self,
-        values: &StructArray,
-        target: (&[Field], &Fields),
-        id: i32,
-        level: Level<'_>,
-    ) -> Result<ArrayRef> {
-        let row = |at: usize| if values.is_valid(at) { (level.row)(at) } else { None };
-        let level = Level { row: &row, parent: Some(id), ..level };
-        let members = self.members((values.fields(), values.columns()), target, values.len(), level)?;
-        if self.is_unfit() {
-            return Ok(new_null_array(&DataType::Struct(target.1.clone()), values.len()));
-        }
-        let made = StructArray::try_new_with_length(target.1.clone(), members, values.nulls().cloned(), values.len());
-        Ok(Arc::new(made.map_err(unfit)?))
-    }
-
-    /// Whether what was converted will not be used, and so need not hold together.
-    fn is_unfit(&self) -> bool {
-        !self.faults.is_empty() || !self.wishes.is_empty()
-    }
-
-    fn lists(
-        &mut self,
-        values: &ListArray,
-        (element, target): (&Field, &Arc<ArrowField>),
-        level: Level<'_>,
-    ) -> Result<ArrayRef> {
-        let (offsets, items) = from_zero(values.offsets(), values.values());
-        let items = self.items(&items, (&offsets, values.nulls()), (element, target), level)?;
-        if self.is_unfit() {
-            return Ok(new_null_array(&DataType::List(Arc::clone(target)), values.len()));
-        }
-        let made = ListArray::try_new(Arc::clone(target), offsets, items, values.nulls().cloned());
-        Ok(Arc::new(made.map_err(unfit)?))
-    }
-
-    fn items(
-        &mut self,
-        items: &ArrayRef,
-        (offsets, nulls): (&OffsetBuffer<i32>, Option<&NullBuffer>),
-        (field, arrow): (&Field, &ArrowField),
-        level: Level<'_>,
-    ) -> Result<ArrayRef> {
-        let row = |at: usize| {
-            let list = offsets.partition_point(|start| usize::try_from(*start).is_ok_and(|start| start <= at)) - 1;
-            if nulls.is_none_or(|nulls| nulls.is_valid(list)) { (level.row)(list) } else { None }
-        };
-        let level = Level { row: &row, ..level };
-        self.check_nulls(items, field, level);
-        self.column(items, field, arrow, level)
-    }
-
-    fn maps(
-        &mut self,
-        values: &MapArray,
-        (key, value, target): (&Field, &Field, &Arc<ArrowField>),
-        level: Level<'_>,
-    ) -> Result<ArrayRef> {
-        let DataType::Struct(fields) = target.data_type() else { return Err(Error::internal("A map has no entries")) };
-        let kind = DataType::Map(Arc::clone(target), false);
-        let (offsets, keys) = from_zero(values.offsets(), values.keys());
-        let (_, entries) = from_zero(values.offsets(), values.values());
-        let keys = self.items(&keys, (&offsets, values.nulls()), (key, &fields[0]), level)?;
-        let entries = self.items(&entries, (&offsets, values.nulls()), (value, &fields[1]), level)?;
-        if self.is_unfit() {
-            return Ok(new_null_array(&kind, values.len()));
-        }
-        let entries = StructArray::try_new(fields.clone(), vec![keys, entries], None).map_err(unfit)?;
-        let made = MapArray::try_new(Arc::clone(target), offsets, entries, values.nulls().cloned(), false);
-        Ok(Arc::new(made.map_err(unfit)?))
-    }
-
-    /// Puts what the table has no column for into the column that takes it, as one JSON object for each row.
-    fn capture(&mut self, batch: &RecordBatch, columns: &mut [ArrayRef]) -> Result<()> {
-        let schema = batch.schema();
-        let places = places(schema.fields(), &self.schema.fields);
-        let others: Vec<usize> = (0..schema.fields().len()).filter(|at| !places.contains(&Some(*at))).collect();
-        if others.is_empty() {
-            return Ok(());
-        }
-        let Some(at) = self.schema.fields.iter().position(|field| field.name == CAPTURED) else {
-            if self.reading.evolution == Evolution::Strict {
-                let detail = format!("there is no column {CAPTURED:?} to put it into");
-                let pointer = format!("/{}", schema.field(others[0]).name());
-                self.faults.push(Fault { row: 0, pointer, misfit: Misfit::new("unknown_field", detail) });
-            } else {
-                self.wish(Wish::Add {
-                    parent: None,
-                    name: CAPTURED.to_owned(),
-                    kind: Type::Primitive(Primitive::String),
-                });
-            }
-            return Ok(());
-        };
-        let captured = batch.project(&others).map_err(unfit)?;
-        columns[at] = convert::as_json(&captured)?;
-        Ok(())
-    }
-}
-
-/// Where in what was sent each field of the table is: by name, else by field id.
-fn places(source: &Fields, target: &[Field]) -> Vec<Option<usize>> {
-    let named = |name: &str| source.iter().position(|field| field.name() == name);
-    let is_named = |at: usize| target.iter().any(|field| &field.name == source[at].name());
-    let with_id = |id: i32| source.iter().position(|field| field_id(field) == Some(id));
-    target.iter().map(|field| named(&field.name).or_else(|| with_id(field.id).filter(|at| !is_named(*at)))).collect()
-}
-
-/// The offsets and items of lists that may be a slice of others.
-fn from_zero(offsets: &OffsetBuffer<i32>, items: &ArrayRef) -> (OffsetBuffer<i32>, ArrayRef) {
-    let index = |offset: Option<&i32>| offset.and_then(|offset| usize::try_from(*offset).ok()).unwrap_or(0);
-    let (first, last) = (index(offsets.first()), index(offsets.last()));
-    let lengths = offsets.windows(2).map(|pair| index(Some(&pair[1])) - index(Some(&pair[0])));
-    (OffsetBuffer::from_lengths(lengths), items.slice(first, last - first))
+/// The refusal of a request most of which would be left out.
+pub(super) fn too_many_rejected() -> Error {
+    let message = format!("More than {} rows of the request do not fit", limits::REJECTED_ROWS_MAX);
+    Error::new(Kind::Unprocessable, message).with_code("too_many_rejected")
 }

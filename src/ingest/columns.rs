@@ -291,6 +291,7 @@ impl Node {
     }
 
     fn forget_wishes(&mut self) {
+        (self.wider, self.relaxed) = (None, false);
         match &mut self.values {
             Values::Struct(members) => members.forget_wishes(),
             Values::List(element, _) => element.forget_wishes(),

@@ -11,7 +11,8 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field as ArrowField, TimeUnit, TimestampNanosecondType};
 use arrow::record_batch::RecordBatch;
 
-use super::coerce::{self, Misfit, TimePrecision};
+use super::coerce::{self, Misfit};
+use super::manner::{Manner, TimePrecision};
 use crate::catalog::metadata::types::Primitive;
 use crate::error::{Error, Result};
 
@@ -107,12 +108,7 @@ pub(super) fn may_become(from: &DataType, kind: &Primitive) -> bool {
 }
 
 /// Converts a column that [`may_become`] another.
-pub(super) fn convert(
-    values: &ArrayRef,
-    kind: &Primitive,
-    to: &DataType,
-    precision: TimePrecision,
-) -> Result<Converted> {
+pub(super) fn convert(values: &ArrayRef, kind: &Primitive, to: &DataType, manner: Manner) -> Result<Converted> {
     if values.data_type() == to {
         return Ok(Converted { values: Arc::clone(values), misfits: Vec::new() });
     }
@@ -121,7 +117,7 @@ pub(super) fn convert(
         (Primitive::Fixed(_), _) => fixed(values, to),
         (Primitive::Binary, DataType::FixedSizeBinary(_)) => Ok(binaries(values)),
         (Primitive::Timestamp | Primitive::Timestamptz, DataType::Timestamp(TimeUnit::Nanosecond, _))
-            if precision == TimePrecision::Truncate =>
+            if manner.precision == TimePrecision::Truncate =>
         {
             Ok(Converted { values: cut_to_micros(values, to), misfits: Vec::new() })
         }

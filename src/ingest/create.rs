@@ -6,6 +6,8 @@ use super::evolve::{self, Wish};
 use super::{AppendOptions, Ingest, layout, settings};
 use crate::catalog::create::Description;
 use crate::catalog::metadata::TableMetadata;
+use crate::catalog::metadata::schema::Schema;
+use crate::catalog::metadata::spec::PartitionSpec;
 use crate::catalog::{Catalog, Created, Loaded, NewTableRequest};
 use crate::error::{Error, Kind, Result, What};
 use crate::names::{Namespace, TableName, Tabular};
@@ -61,8 +63,28 @@ pub(super) async fn of_rows(
     let schema = evolve::first_schema(wishes)?;
     let spec = options.partition_by.as_deref().map(|text| layout::partition_by(text, &schema)).transpose()?;
     let order = options.sort_by.as_deref().map(|text| layout::sort_by(text, &schema)).transpose()?;
-    make_namespaces(&ingest.catalog, &table.namespace).await?;
     let description = Description { schema, spec, order, properties: settings::created_properties() };
+    make(ingest, table, description, options).await
+}
+
+/// Creates a table that looks so, unless there is one of that name already.
+pub(super) async fn as_described(
+    ingest: &Ingest,
+    table: &TableName,
+    schema: Schema,
+    spec: Option<PartitionSpec>,
+) -> Result<Arc<Loaded>> {
+    let description = Description { schema, spec, order: None, properties: settings::created_properties() };
+    make(ingest, table, description, &AppendOptions::default()).await
+}
+
+async fn make(
+    ingest: &Ingest,
+    table: &TableName,
+    description: Description,
+    options: &AppendOptions,
+) -> Result<Arc<Loaded>> {
+    make_namespaces(&ingest.catalog, &table.namespace).await?;
     let request = NewTableRequest { name: table.clone(), description, location: None, creation: Created::Now };
     match ingest.catalog.create_table(request).await {
         // Another request was first: its schema is the one to read by.

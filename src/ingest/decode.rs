@@ -1,15 +1,19 @@
 //! A body of any format → columns of the table's schema.
 
+use std::collections::HashSet;
+
 use arrow::array::RecordBatch;
 
-use super::coerce::TimePrecision;
+use super::avro::AvroReader;
 use super::columns::Shape;
+use super::csv::Dialect;
 use super::evolve::Wish;
 use super::ipc::IpcReader;
-use super::json::{Before, Framing, JsonReader};
+use super::manner::Manner;
 use super::memory::weight_of;
 use super::parquet_file::ParquetReader;
-use super::verdict::Verdicts;
+use super::text::{KeptText, TextReader};
+use super::verdict::{OnError, Verdicts};
 use crate::error::{Error, Kind, Result};
 
 /// What a body is written in.
@@ -21,10 +25,14 @@ pub enum Format {
     Arrow,
     /// A Parquet file.
     Parquet,
+    /// Lines of cells.
+    Csv,
+    /// An Avro file.
+    Avro,
 }
 
 impl Format {
-    const ALL: [(&str, Self); 9] = [
+    const ALL: [(&str, Self); 14] = [
         ("application/json", Self::Json),
         ("application/x-ndjson", Self::Json),
         ("application/ndjson", Self::Json),
@@ -34,6 +42,11 @@ impl Format {
         ("application/vnd.apache.parquet", Self::Parquet),
         ("application/parquet", Self::Parquet),
         ("application/x-parquet", Self::Parquet),
+        ("text/csv", Self::Csv),
+        ("application/csv", Self::Csv),
+        ("text/tab-separated-values", Self::Csv),
+        ("application/avro", Self::Avro),
+        ("avro/binary", Self::Avro),
     ];
 
     /// Reads a `Content-Type` header. Forms and plain text are refused although they may hold JSON: a browser sends them
@@ -44,8 +57,9 @@ impl Format {
         let known = Self::ALL.into_iter().find(|(name, _)| *name == kind);
         known.map(|(_, format)| format).ok_or_else(|| {
             let message = format!(
-                "Content-Type {sent:?} is not spoken here: send application/json, application/x-ndjson, \
-                 application/vnd.apache.arrow.stream or application/vnd.apache.parquet"
+                "Content-Type {sent:?} is not spoken here: send application/json, application/x-ndjson, text/csv, \
+                 text/tab-separated-values, application/avro, application/vnd.apache.arrow.stream or \
+                 application/vnd.apache.parquet"
             );
             Error::new(Kind::UnsupportedMedia, message)
         })
@@ -57,6 +71,8 @@ impl Format {
             Self::Json => "json",
             Self::Arrow => "arrow",
             Self::Parquet => "parquet",
+            Self::Csv => "csv",
+            Self::Avro => "avro",
         }
     }
 }
@@ -83,6 +99,15 @@ pub enum Evolution {
     Strict,
     /// New optional columns, wider types, and columns that become optional.
     AddColumns,
+    /// The same; and columns are renamed and dropped where that is asked for by name, never for what rows have.
+    Full,
+}
+
+impl Evolution {
+    /// Whether rows may make the table grow.
+    pub(super) fn grows(self) -> bool {
+        self != Self::Strict
+    }
 }
 
 /// What becomes of fields that the table has no column for (`floeberg.ingest.unknown-fields`).
@@ -104,7 +129,10 @@ pub(super) const CAPTURED: &str = "_extra";
 /// How rows are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reading {
-    pub(super) precision: TimePrecision,
+    pub(super) manner: Manner,
+    pub(super) on_error: OnError,
+    /// How cells are written, where there are cells.
+    pub(super) dialect: Dialect,
     pub(super) bounds: Bounds,
     pub(super) evolution: Evolution,
     pub(super) unknown: Unknown,
@@ -115,7 +143,7 @@ pub(super) struct Reading {
 /// The rows of a body.
 #[derive(Debug)]
 pub(super) struct Decoded {
-    /// The rows that fit the schema, in order, up to those that were kept; none where a row is wrong.
+    /// The rows that fit the schema, in order, up to those that were kept; none where the request is refused.
     pub(super) batches: Vec<RecordBatch>,
     /// How many rows there are.
     pub(super) rows: usize,
@@ -127,20 +155,27 @@ pub(super) struct Decoded {
     pub(super) kept: Option<Kept>,
 }
 
+impl Decoded {
+    /// Whether nothing of the rows is to be written.
+    pub(super) fn is_refused(&self) -> bool {
+        self.verdicts.refuse(self.rows)
+    }
+}
+
 /// Rows that are to be read again against a schema that has grown.
 #[derive(Debug)]
 pub(super) enum Kept {
-    /// Text, and what came before it.
-    Text { text: Vec<u8>, framing: Framing, before: Before },
-    /// Columns as they were sent, and how many rows came before them.
-    Columns { batches: Vec<RecordBatch>, rows_before: usize },
+    /// Text.
+    Text(KeptText),
+    /// Columns as they were sent, how many rows came before them, and the places of those that are left out.
+    Columns { batches: Vec<RecordBatch>, rows_before: usize, left_out: HashSet<usize> },
 }
 
 impl Kept {
     /// Bytes held, about.
     pub(super) fn weight(&self) -> usize {
         match self {
-            Self::Text { text, .. } => text.len(),
+            Self::Text(kept) => kept.text.len(),
             Self::Columns { batches, .. } => batches.iter().map(weight_of).sum(),
         }
     }
@@ -148,36 +183,44 @@ impl Kept {
 
 /// Reads one body.
 pub(super) enum Reader {
-    Json(Box<JsonReader>),
+    Text(Box<TextReader>),
     Arrow(Box<IpcReader>),
     Parquet(Box<ParquetReader>),
+    Avro(Box<AvroReader>),
 }
 
 impl Reader {
     /// A reader of rows for a schema.
     pub(super) fn new(format: Format, shape: &Shape, reading: &Reading) -> Result<Self> {
         Ok(match format {
-            Format::Json => Self::Json(Box::new(JsonReader::new(shape, reading.clone())?)),
+            Format::Json => Self::Text(Box::new(TextReader::json(shape, reading.clone())?)),
+            Format::Csv => Self::Text(Box::new(TextReader::csv(shape, reading.clone())?)),
             Format::Arrow => Self::Arrow(Box::new(IpcReader::new(shape, reading.clone())?)),
             Format::Parquet => Self::Parquet(Box::new(ParquetReader::new(shape, reading.clone())?)),
+            Format::Avro => Self::Avro(Box::new(AvroReader::new(shape, reading.clone())?)),
         })
     }
 
     /// Takes more of the body.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<()> {
         match self {
-            Self::Json(reader) => reader.feed(bytes),
+            Self::Text(reader) => reader.feed(bytes),
             Self::Arrow(reader) => reader.feed(bytes),
             Self::Parquet(reader) => reader.feed(bytes),
+            Self::Avro(reader) => {
+                reader.feed(bytes);
+                Ok(())
+            }
         }
     }
 
     /// Reads the rest and says what came of the whole.
     pub(super) fn finish(self) -> Result<Decoded> {
         match self {
-            Self::Json(reader) => reader.finish(),
+            Self::Text(reader) => reader.finish(),
             Self::Arrow(reader) => reader.finish(),
             Self::Parquet(reader) => reader.finish(),
+            Self::Avro(reader) => reader.finish(),
         }
     }
 }
@@ -185,8 +228,10 @@ impl Reader {
 /// Reads rows again that were kept for a schema that has grown.
 pub(super) fn again(shape: &Shape, reading: &Reading, kept: Kept) -> Result<Decoded> {
     match kept {
-        Kept::Text { .. } => JsonReader::again(shape, reading.clone(), kept)?.finish(),
-        Kept::Columns { batches, rows_before } => super::columnar::again(shape, reading.clone(), batches, rows_before),
+        Kept::Text(kept) => TextReader::again(shape, reading.clone(), kept)?.finish(),
+        Kept::Columns { batches, rows_before, left_out } => {
+            super::columnar::again(shape, reading.clone(), batches, (rows_before, left_out))
+        }
     }
 }
 
@@ -207,10 +252,18 @@ pub(super) mod tests {
 
     use super::*;
     use crate::catalog::metadata::schema::Schema;
+    use crate::ingest::manner::{Leniency, Rounding, TimePrecision};
 
     /// How rows are read in tests.
     pub(in crate::ingest) const READING: Reading = Reading {
-        precision: TimePrecision::Exact,
+        manner: Manner {
+            precision: TimePrecision::Exact,
+            leniency: Leniency::Strict,
+            rounding: Rounding::Never,
+            counts: None,
+        },
+        on_error: OnError::Abort,
+        dialect: Dialect::CSV,
         bounds: Bounds { rows: 1_000_000, row_bytes: 1 << 20, nesting: 64, column_bytes: 1 << 30, body_bytes: 1 << 28 },
         evolution: Evolution::Strict,
         unknown: Unknown::Refuse,

@@ -3,7 +3,7 @@
 //! The rows are split by partition, sorted and encoded on a thread for work that computes. In the table's turn a manifest
 //! of the files, the list of all manifests and the snapshot are made, and everything goes up together with the metadata.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -16,7 +16,7 @@ use super::files::{Files, data_files, iceberg_schema};
 use super::held::Held;
 use super::known::Known;
 use super::receipt::Receipt;
-use crate::catalog::append::Prepared;
+use crate::catalog::append::{Brought, Prepare, Prepared};
 use crate::catalog::change::{Change, Requirement, Update};
 use crate::catalog::metadata::TableMetadata;
 use crate::catalog::metadata::snapshot::{MAIN, SnapshotRef, new_snapshot};
@@ -47,10 +47,10 @@ pub(super) struct Companions {
 }
 
 impl Companions {
-    /// The same as the database takes it; `flushed` is the snapshot, if there is one.
-    pub(super) fn alongside(&self, catalog: &Catalog, flushed: Option<&Flushed>) -> Result<Alongside> {
+    /// The same as the database takes it; `flushed` are the snapshots, if there are any.
+    pub(super) fn alongside(&self, catalog: &Catalog, flushed: &[Flushed]) -> Result<Alongside> {
         let row = |(key, receipt): &(Key, Receipt)| {
-            let receipt = flushed.map_or_else(|| receipt.clone(), |flushed| receipt.clone().within(flushed));
+            let receipt = receipt.clone().within(flushed);
             let text = serde_json::to_string(&receipt);
             catalog.key_row(key, text.map_err(|error| Error::internal("An answer cannot be written").because(error))?)
         };
@@ -76,6 +76,8 @@ pub(super) struct Flushed {
 }
 
 impl Flushed {
+    const NOTHING: Self = Self { snapshot_id: 0, sequence_number: 0, files: 0, bytes: 0, snapshots: 0 };
+
     /// The snapshot that is there, to which nothing was added.
     pub(super) fn current(metadata: &TableMetadata) -> Option<Self> {
         let current = metadata.current_snapshot()?;
@@ -117,16 +119,23 @@ pub(super) struct Rows {
     pub(super) most_partitions: usize,
 }
 
-/// Commits rows that were all decoded against one schema of the table, and what is written with them.
+/// The rows of one table.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) target: Target,
+    pub(super) rows: Arc<Rows>,
+}
+
+/// Commits rows that were all decoded against one schema of their table, and what is written with them. The parts, one for
+/// each table, are committed together.
 pub(super) async fn flush(
     catalog: &Catalog,
     known: &Known,
-    target: &Target,
-    (rows, companions): (Rows, Companions),
-) -> Result<Flushed> {
-    let rows = Arc::new(rows);
+    parts: Vec<Part>,
+    companions: &Companions,
+) -> Result<Vec<Flushed>> {
     for _ in 0..limits::SPLITS_MAX {
-        match split_and_commit(catalog, known, target, (Arc::clone(&rows), &companions)).await {
+        match split_and_commit(catalog, known, &parts, companions).await {
             Err(error) if error.code() == Some(SPEC_REMOVED) => {}
             settled => return settled,
         }
@@ -134,40 +143,68 @@ pub(super) async fn flush(
     Err(spec_removed())
 }
 
-/// One attempt: the files are laid out by the spec that is the default now.
+/// The files of a part, laid out by the spec that is the default now.
+async fn files_of(catalog: &Catalog, part: &Part) -> Result<(i32, Files)> {
+    let base = catalog.load_table(&part.target.name).await?;
+    check_target(&base.metadata, &part.target)?;
+    let spec_id = base.metadata.default_spec_id;
+    Ok((spec_id, data_files(catalog, base, part.target.schema_id, Arc::clone(&part.rows)).await?))
+}
+
+/// One attempt.
 async fn split_and_commit(
     catalog: &Catalog,
     known: &Known,
-    target: &Target,
-    (rows, companions): (Arc<Rows>, &Companions),
-) -> Result<Flushed> {
-    let base = catalog.load_table(&target.name).await?;
-    check_target(&base.metadata, target)?;
+    parts: &[Part],
+    companions: &Companions,
+) -> Result<Vec<Flushed>> {
     let started = clock::tick();
-    let Files { entries: files, held, put } = data_files(catalog, Arc::clone(&base), target.schema_id, rows).await?;
+    let mut made: Vec<(i32, Files)> = Vec::with_capacity(parts.len());
+    for part in parts {
+        match files_of(catalog, part).await {
+            Ok(files) => made.push(files),
+            Err(error) => {
+                let put: Vec<String> = made.into_iter().flat_map(|(_, files)| files.put).collect();
+                catalog.abandon(&put).await;
+                return Err(error);
+            }
+        }
+    }
     phase("encode", started.elapsed());
     failpoint::passed("ingest.uploaded");
-    let append = Append {
-        catalog,
-        known,
-        target,
-        spec_id: base.metadata.default_spec_id,
-        files: &files,
-        data: &held,
-        put: &put,
-        companions,
+    let flushed = Mutex::new(vec![Flushed::NOTHING; parts.len()]);
+    let append = |at: usize| {
+        let ((spec_id, files), target) = (&made[at], &parts[at].target);
+        Append { catalog, known, target, spec_id: *spec_id, files, companions, at, flushed: &flushed }
     };
-    let committed =
-        catalog.commit_prepared(&target.name, put.clone(), &|row, base| append.prepare(row, base).boxed()).await?;
-    let made = Flushed::current(&committed.metadata);
+    let appends: Vec<Append<'_>> = (0..parts.len()).map(append).collect();
+    let prepares: Vec<_> = appends
+        .iter()
+        .map(|append| move |row: Arc<TableRow>, base: Arc<Loaded>| append.prepare(row, base).boxed())
+        .collect();
+    let bring = |(append, prepare)| -> Brought<'_> {
+        let append: &Append<'_> = append;
+        Brought { name: append.target.name.clone(), put: append.files.put.clone(), prepare }
+    };
+    // The table itself comes last: what is answered under keys names the snapshots of all.
+    let prepares = prepares.iter().map(|prepare| -> Prepare<'_> { prepare });
+    let brought: Vec<Brought<'_>> = appends.iter().zip(prepares).map(bring).rev().collect();
+    let mut tables = catalog.commit_prepared(&brought).await?;
+    tables.reverse();
+    tables.iter().zip(&made).map(|(table, (_, files))| counted(&table.metadata, files)).collect()
+}
+
+/// What a commit made of a table, counted.
+fn counted(metadata: &TableMetadata, files: &Files) -> Result<Flushed> {
+    let made = Flushed::current(metadata);
     let made = made.ok_or_else(|| Error::internal("An append came back without a snapshot"))?;
-    let bytes = files.iter().map(DataFile::file_size_in_bytes).sum();
-    for file in &files {
+    let bytes = files.entries.iter().map(DataFile::file_size_in_bytes).sum();
+    for file in &files.entries {
         metrics::histogram!("floeberg_iceberg_file_bytes").record(count_of(file.file_size_in_bytes()));
     }
-    metrics::counter!("floeberg_iceberg_files_added_total").increment(files.len() as u64);
+    metrics::counter!("floeberg_iceberg_files_added_total").increment(files.entries.len() as u64);
     metrics::counter!("floeberg_ingest_bytes_total", "stage" => "parquet").increment(bytes);
-    Ok(Flushed { files: files.len(), bytes, ..made })
+    Ok(Flushed { files: files.entries.len(), bytes, ..made })
 }
 
 fn check_target(metadata: &TableMetadata, target: &Target) -> Result<()> {
@@ -206,10 +243,12 @@ pub(super) struct Append<'a> {
     known: &'a Known,
     pub(super) target: &'a Target,
     spec_id: i32,
-    files: &'a [DataFile],
-    data: &'a [(String, Bytes)],
-    put: &'a [String],
+    files: &'a Files,
     companions: &'a Companions,
+    /// Which of the parts it is. The first carries what is written with them all.
+    at: usize,
+    /// What the present attempt makes of each.
+    flushed: &'a Mutex<Vec<Flushed>>,
 }
 
 impl Append<'_> {
@@ -226,8 +265,8 @@ impl Append<'_> {
             schema: iceberg_schema(metadata, metadata.current_schema_id)?,
             spec: iceberg_spec(spec)?,
         };
-        let mut objects: Vec<(String, Bytes)> = self.data.to_vec();
-        objects.extend(self.put.iter().map(|location| (location.clone(), Bytes::new())));
+        let mut objects: Vec<(String, Bytes)> = self.files.held.clone();
+        objects.extend(self.files.put.iter().map(|location| (location.clone(), Bytes::new())));
         let parent = metadata.current_snapshot();
         let of = ListOf {
             version: layout.version,
@@ -259,13 +298,18 @@ impl Append<'_> {
         let made = Flushed {
             snapshot_id: of.snapshot_id,
             sequence_number: of.sequence_number,
-            files: self.files.len(),
+            files: self.files.entries.len(),
             bytes: 0,
             snapshots: 0,
         };
-        let mut alongside = self.companions.alongside(self.catalog, Some(&made))?;
-        alongside.doomed = thinned.doomed;
-        Ok(Prepared { change, objects, alongside })
+        let flushed = {
+            let mut flushed = self.flushed.lock().unwrap_or_else(PoisonError::into_inner);
+            flushed[self.at] = made;
+            flushed.clone()
+        };
+        let first =
+            if self.at == 0 { self.companions.alongside(self.catalog, &flushed)? } else { Alongside::default() };
+        Ok(Prepared { change, objects, alongside: Alongside { doomed: thinned.doomed, ..first } })
     }
 
     /// The manifests that the new snapshot lists: one of the new files, and those of the snapshot before it. What is
@@ -278,9 +322,9 @@ impl Append<'_> {
         objects: &mut Vec<(String, Bytes)>,
     ) -> Result<Vec<ManifestFile>> {
         let location = format!("{}/{}-m0.avro", place::metadata_folder(metadata), clock::new_uuid());
-        let added = self.files.to_vec();
+        let added = self.files.entries.clone();
         let (own, bytes) = manifest::write_manifest(layout, &location, of.snapshot_id, added, Vec::new()).await?;
-        self.known.added.insert(location.clone(), Arc::new(self.files.to_vec()));
+        self.known.added.insert(location.clone(), Arc::new(self.files.entries.clone()));
         let mut manifests = vec![own.clone()];
         if let Some(parent) = metadata.current_snapshot() {
             manifests.extend(self.manifests_of(parent.manifest_list.as_deref(), layout.version).await?);
@@ -321,7 +365,7 @@ impl Append<'_> {
             let bytes = self.catalog.warehouse().read(&manifest.manifest_path, limits::MANIFEST_BYTES_MAX).await?;
             carried.extend(manifest::carried_files(manifest, &bytes)?);
         }
-        let added = if new.is_empty() { Vec::new() } else { self.files.to_vec() };
+        let added = if new.is_empty() { Vec::new() } else { self.files.entries.clone() };
         manifest::write_manifest(layout, location, own.added_snapshot_id, added, carried).await
     }
 
@@ -338,7 +382,7 @@ impl Append<'_> {
             "snapshot-id": of.snapshot_id,
             "timestamp-ms": now_ms,
             "manifest-list": list,
-            "summary": summary::of_append(self.files, before.as_ref()),
+            "summary": summary::of_append(&self.files.entries, before.as_ref()),
             "schema-id": metadata.current_schema_id,
         });
         if let Some(parent) = of.parent {

@@ -6,19 +6,23 @@
 //! reported.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::Fields;
 
+use super::beside::AlignedBeside;
 use super::columns::Shape;
 use super::counts::count_of;
-use super::flush::{Companions, Flushed, Rows, SCHEMA_CHANGED, Target, flush, schema_changed};
+use super::flush::{Companions, Flushed, Part, Rows, SCHEMA_CHANGED, Target, flush, schema_changed};
 use super::held::{self, Held};
 use super::intake::lifted;
 use super::judge::{Fate, Judged, mark_of, receipt_of};
 use super::lift::Gone;
 use super::partition::TOO_MANY_FILES;
-use super::queue::{Queues, Waiting, Whom};
+use super::queue::Queues;
 use super::receipt::Receipt;
+use super::waiting::{Carried, Waiting, Whom};
 use crate::catalog::append::KNOWN;
 use crate::clock;
 use crate::error::{Error, Kind, Result, What};
@@ -59,21 +63,16 @@ impl Queues {
             Aligned::Renamed(group) => return Left::Again(vec![group]),
             Aligned::Failed(group, error) => return self.failed(group, &error),
         };
+        let (beside, group) = match self.beside_under_one_schema(group).await {
+            AlignedBeside::Under(targets, group) => (targets, group),
+            AlignedBeside::Changed(group) => return Left::Again(alike(group)),
+            AlignedBeside::Failed(group, error) => return self.failed(group, &error),
+        };
         let (mut judged, companions) = match self.judge(group).await {
             Ok(judged) => judged,
             Err((group, error)) => return self.failed(group, &error),
         };
-        let written = judged.iter().filter(|one| one.is_written());
-        let (mut held, mut count) = (Vec::with_capacity(judged.len()), 0);
-        for one in written {
-            held.extend_from_slice(&one.waiting.rows);
-            count += one.waiting.count;
-        }
-        // What is acknowledged must be written, and what is alone cannot be parted: the table was laid out anew since.
-        let must = matches!(&judged[..], [only] if only.waiting.is_acknowledged());
-        let most_partitions = if must { usize::MAX } else { limits::FILES_PER_COMMIT_MAX };
-        let rows = Rows { held, count, most_partitions };
-        let outcome = self.write(&target, rows, companions).await;
+        let outcome = self.write(parts_of(&judged, target.clone(), beside), companions).await;
         match outcome.as_ref().err().and_then(Error::code) {
             Some(TOO_MANY_FILES) if judged.len() > 1 => {
                 let rest = judged.split_off(judged.len() / 2);
@@ -87,10 +86,7 @@ impl Queues {
         match outcome {
             Ok(flushed) => {
                 self.note(&target.row, None);
-                if let Some(flushed) = &flushed {
-                    self.counts.snapshots(&target.name.joined(), flushed.snapshots);
-                }
-                judged.into_iter().for_each(|one| self.settle(one, flushed.as_ref()));
+                judged.into_iter().for_each(|one| self.settle(one, &flushed));
                 Left::Nothing
             }
             Err(error) => self.failed(waiting_of(judged), &error),
@@ -98,18 +94,20 @@ impl Queues {
     }
 
     /// Writes the rows of a group, and what is to be known once they are.
-    async fn write(&self, target: &Target, rows: Rows, companions: Companions) -> Result<Option<Flushed>> {
-        let count = rows.count;
+    async fn write(&self, parts: Vec<Part>, companions: Companions) -> Result<Vec<Flushed>> {
+        let Some(own) = parts.first() else { return Err(Error::internal("A group has no table")) };
+        let (name, count) = (own.target.name.clone(), parts.iter().map(|part| part.rows.count).sum::<usize>());
         if count == 0 {
-            self.catalog.keep(companions.alongside(&self.catalog, None)?).await?;
-            let table = self.catalog.load_table(&target.name).await?;
-            return Ok(Flushed::current(&table.metadata));
+            self.catalog.keep(companions.alongside(&self.catalog, &[])?).await?;
+            let table = self.catalog.load_table(&name).await?;
+            return Ok(Flushed::current(&table.metadata).into_iter().collect());
         }
+        let names: Vec<String> = parts.iter().map(|part| part.target.name.joined()).collect();
         let started = clock::tick();
         // In a task of its own, so that a fault in one commit does not end the table's queue.
         let work = {
-            let (catalog, known, target) = (self.catalog.clone(), self.known.clone(), target.clone());
-            tokio::spawn(async move { flush(&catalog, &known, &target, (rows, companions)).await })
+            let (catalog, known) = (self.catalog.clone(), self.known.clone());
+            tokio::spawn(async move { flush(&catalog, &known, parts, &companions).await })
         };
         let outcome = work.await.unwrap_or_else(|error| {
             Err(Error::new(Kind::CommitUnknown, "The commit was cut off by a fault of the server").because(error))
@@ -118,17 +116,18 @@ impl Queues {
             Ok(flushed) => {
                 metrics::counter!("iceberg_batches_committed_total").increment(1);
                 metrics::counter!("iceberg_records_written_total").increment(count as u64);
-                metrics::counter!("iceberg_bytes_written_total").increment(flushed.bytes);
+                metrics::counter!("iceberg_bytes_written_total").increment(flushed.iter().map(|one| one.bytes).sum());
                 metrics::histogram!("iceberg_records_per_batch").record(count_of(count));
                 metrics::histogram!("iceberg_commit_duration_seconds").record(started.elapsed().as_secs_f64());
-                tracing::debug!(table = %target.name, rows = count, snapshot = flushed.snapshot_id, "rows committed");
+                names.iter().zip(flushed).for_each(|(table, one)| self.counts.snapshots(table, one.snapshots));
+                tracing::debug!(table = %name, rows = count, "rows committed");
             }
             Err(error) => {
                 metrics::counter!("floeberg_write_failures_total", "stage" => "commit").increment(1);
-                tracing::warn!(table = %target.name, rows = count, error = error.chain(), "rows could not be committed");
+                tracing::warn!(table = %name, rows = count, error = error.chain(), "rows could not be committed");
             }
         }
-        outcome.map(Some)
+        outcome
     }
 
     /// Tells those who wait; what is acknowledged is left.
@@ -218,6 +217,24 @@ impl Queues {
     }
 }
 
+/// The rows of a group that are written: those of its table, then those of each beside it.
+fn parts_of(judged: &[Judged], target: Target, beside: Vec<Target>) -> Vec<Part> {
+    let written = || judged.iter().filter(|one| one.is_written()).map(|one| &one.waiting);
+    let own = written().flat_map(|one| one.rows.iter().cloned()).collect();
+    // What is acknowledged must be written, and what is alone cannot be parted: the table was laid out anew since.
+    let must = matches!(judged, [only] if only.waiting.is_acknowledged());
+    let most_partitions = if must { usize::MAX } else { limits::FILES_PER_COMMIT_MAX };
+    let rows = Rows { held: own, count: written().map(|one| one.count).sum(), most_partitions };
+    let mut parts = vec![Part { target, rows: Arc::new(rows) }];
+    for (at, target) in beside.into_iter().enumerate() {
+        let batches = written().filter_map(|one| one.beside.get(at)).map(|beside| &beside.rows);
+        let (count, held) =
+            (batches.clone().map(RecordBatch::num_rows).sum(), batches.cloned().map(Held::Columns).collect());
+        parts.push(Part { target, rows: Arc::new(Rows { held, count, most_partitions: usize::MAX }) });
+    }
+    parts
+}
+
 /// Requests that are brought under other columns before others get a turn.
 const ALIGNED_AT_ONCE: usize = 64;
 
@@ -255,18 +272,18 @@ fn align(mut one: Waiting, target: &Target, fields: &Fields) -> Option<Waiting> 
 }
 
 impl Queues {
-    fn report(&self, one: &Waiting, why: &'static str) {
+    pub(super) fn report(&self, one: &Waiting, why: &'static str) {
         tracing::error!(table = %one.target.name, rows = one.count, why, "rows that were acknowledged are lost");
         self.counts.lost(&one.target.name.joined(), why, one.count);
+        for beside in &one.beside {
+            self.counts.lost(&beside.target.name.joined(), why, beside.rows.num_rows());
+        }
     }
 
     /// Tells a request what became of it.
-    fn settle(&self, one: Judged, flushed: Option<&Flushed>) {
+    fn settle(&self, one: Judged, flushed: &[Flushed]) {
         let Judged { waiting, fate } = one;
-        let written = || {
-            let receipt = receipt_of(&waiting);
-            flushed.map_or_else(|| receipt.clone(), |flushed| receipt.clone().within(flushed))
-        };
+        let written = || receipt_of(&waiting).within(flushed);
         let receipt = match fate {
             Fate::Write => written(),
             Fate::Follow => Receipt { again: true, ..written() },
@@ -280,7 +297,11 @@ impl Queues {
             metrics::counter!("floeberg_dedupe_hits_total").increment(1);
         }
         let verdict = if receipt.again { "duplicate" } else { "written" };
-        self.counts.rows(&receipt.table, verdict, waiting.count);
+        self.counts.rows(&receipt.place.table, verdict, waiting.count);
+        for beside in &waiting.beside {
+            let verdict = if beside.what == Carried::DeadLetters { "rejected" } else { verdict };
+            self.counts.rows(&beside.target.name.joined(), verdict, beside.rows.num_rows());
+        }
         waiting.settle(Ok(receipt));
     }
 }
@@ -290,6 +311,12 @@ fn waiting_of(judged: Vec<Judged>) -> Vec<Waiting> {
 }
 
 impl Waiting {
+    /// Whether it is for the same tables as another.
+    fn is_for_the_same_as(&self, other: &Self) -> bool {
+        let beside = || self.beside.iter().zip(&other.beside).all(|(a, b)| a.target.is_alike(&b.target));
+        self.target.is_alike(&other.target) && self.beside.len() == other.beside.len() && beside()
+    }
+
     /// Whether rows that may be committed, and are tried again, would not be known for what they are.
     fn would_be_doubled(&self) -> bool {
         let counted = self.claims.producer.as_ref().is_some_and(|position| position.sequence.is_some());
@@ -307,7 +334,7 @@ impl Waiting {
 fn alike(batch: Vec<Waiting>) -> Vec<Vec<Waiting>> {
     let mut groups: Vec<Vec<Waiting>> = Vec::new();
     for one in batch {
-        match groups.last_mut().filter(|group| group.last().is_some_and(|last| last.target.is_alike(&one.target))) {
+        match groups.last_mut().filter(|group| group.last().is_some_and(|last| last.is_for_the_same_as(&one))) {
             Some(group) => group.push(one),
             None => groups.push(vec![one]),
         }

@@ -11,14 +11,15 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use moka::sync::Cache;
 
-use super::coerce::TimePrecision;
 use super::columns::Shape;
 use super::counts::Counts;
+use super::csv::Dialect;
 use super::decode::{self, Decoded, Evolution, Format, Kept, Reader, Reading, Unknown};
 use super::held::{Held, Readers, Seen, Text};
 use super::inflate::{Encoding, Inflater};
 use super::lift::{Gone, lift};
 use super::memory::{Reserved, weight_of};
+use super::verdict::{OnError, Verdicts};
 use super::{Append, AppendOptions, Ingest, create, evolve, flush, settings};
 use crate::catalog::Loaded;
 use crate::catalog::metadata::TableMetadata;
@@ -37,9 +38,11 @@ const INLINE_BYTES: usize = 32 << 10;
 pub(super) struct Received {
     /// The table as it was when they fitted.
     pub(super) table: Arc<Loaded>,
-    /// The rows, and how many there are.
+    /// The rows that fit, and how many there are.
     pub(super) rows: Vec<Held>,
     pub(super) count: usize,
+    /// What is known of those that do not.
+    pub(super) verdicts: Verdicts,
     /// The memory that they take.
     pub(super) memory: Reserved,
     /// Bytes of the rows.
@@ -80,7 +83,7 @@ impl Read {
     pub(super) fn fits(&self) -> bool {
         let clean = match &self.understood {
             Understood::Text(..) => true,
-            Understood::Decoded(decoded) => decoded.wishes.is_empty() && decoded.verdicts.is_empty(),
+            Understood::Decoded(decoded) => decoded.wishes.is_empty() && !decoded.is_refused(),
         };
         self.existing.is_some() && clean
     }
@@ -123,7 +126,7 @@ impl Body {
         metrics::counter!("floeberg_ingest_bytes_total", "stage" => "arrow").increment(columns as u64);
         memory.hold(columns)?;
         // What was set aside for the text, too, is needed no longer; but for text that is to be read again.
-        memory.shrink(columns + decoded.kept.as_ref().map_or(0, Kept::weight));
+        memory.shrink(columns + decoded.verdicts.weight() + decoded.kept.as_ref().map_or(0, Kept::weight));
         Ok((Understood::Decoded(decoded), memory, columns))
     }
 
@@ -209,17 +212,20 @@ impl Ingest {
             Understood::Text(text, count) => {
                 let table = existing.ok_or_else(|| Error::internal("Text fits no table"))?;
                 let rows = vec![Held::Text(text)];
-                return Ok(Intake::Fits(Received { table, rows, count, memory, bytes }));
+                let verdicts = Verdicts::default();
+                return Ok(Intake::Fits(Received { table, rows, count, verdicts, memory, bytes }));
             }
         };
         for _ in 0..limits::SPLITS_MAX {
-            if !decoded.verdicts.is_empty() {
+            if decoded.is_refused() {
                 return Ok(Intake::Refused(decoded));
             }
             let grown = match existing {
                 Some(table) if decoded.wishes.is_empty() => {
-                    let (count, rows) = (decoded.rows, decoded.batches.into_iter().map(Held::Columns).collect());
-                    return Ok(Intake::Fits(Received { table, rows, count, memory, bytes }));
+                    let Decoded { batches, verdicts, .. } = decoded;
+                    let count = batches.iter().map(RecordBatch::num_rows).sum();
+                    let rows = batches.into_iter().map(Held::Columns).collect();
+                    return Ok(Intake::Fits(Received { table, rows, count, verdicts, memory, bytes }));
                 }
                 Some(loaded) => {
                     let uuid = loaded.metadata.table_uuid.as_deref().ok_or_else(settings::no_uuid)?;
@@ -245,16 +251,16 @@ impl Ingest {
     ) -> Result<(Decoded, Reserved)> {
         let readers = self.shapes.of(metadata)?;
         self.compute(move || {
-            let Decoded { batches, kept, .. } = before;
+            let Decoded { batches, kept, mut verdicts, .. } = before;
             let kept = kept.ok_or_else(|| Error::internal("Rows that ask for columns were not kept"))?;
             let earlier: usize = batches.iter().map(weight_of).sum();
             memory.hold(earlier + kept.weight() * 2)?;
             let mut again = decode::again(&readers.shape, &reading, kept)?;
             let earlier =
                 lifted(&batches, readers.shape.arrow.fields(), Gone::Refused)?.ok_or_else(flush::schema_changed)?;
-            if again.verdicts.is_empty() {
-                again.batches.splice(0..0, earlier);
-            }
+            again.batches.splice(0..0, earlier);
+            verdicts.join(again.verdicts);
+            again.verdicts = verdicts;
             Ok((again, memory))
         })
         .await
@@ -264,15 +270,22 @@ impl Ingest {
         settings::check_table(metadata)?;
         let evolution = Evolution::of(options.schema, &metadata.properties)?;
         let unknown = Unknown::of(options.unknown_fields, &metadata.properties, evolution)?;
+        let on_error = OnError::of(options.on_error, &metadata.properties)?;
         let version = metadata.format_version;
-        Ok(Reading { evolution, unknown, version, ..self.first_reading(options) })
+        Ok(Reading { on_error, evolution, unknown, version, ..self.first_reading(options) })
     }
 
     /// How the rows are read that a table is made of: they know no field yet.
-    fn first_reading(&self, options: &AppendOptions) -> Reading {
-        let precision = if options.truncate_time { TimePrecision::Truncate } else { TimePrecision::Exact };
-        let bounds = self.settings.bounds();
-        Reading { precision, bounds, evolution: Evolution::AddColumns, unknown: Unknown::Add, version: 2 }
+    pub(super) fn first_reading(&self, options: &AppendOptions) -> Reading {
+        Reading {
+            manner: options.manner,
+            on_error: options.on_error.unwrap_or_default(),
+            dialect: options.dialect.clone().unwrap_or(Dialect::CSV),
+            bounds: self.settings.bounds(),
+            evolution: Evolution::AddColumns,
+            unknown: Unknown::Add,
+            version: 2,
+        }
     }
 }
 

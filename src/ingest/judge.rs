@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::claims::Judgement;
 use super::flush::Companions;
-use super::queue::{Queues, Waiting};
+use super::queue::Queues;
 use super::receipt::{Ack, Receipt};
+use super::waiting::Waiting;
 use crate::catalog::once::Key;
 use crate::error::{Error, Result};
 use crate::store::log_marks::Mark;
@@ -192,5 +193,5 @@ pub(super) fn receipt_of(waiting: &Waiting) -> Receipt {
         None if waiting.is_acknowledged() => Ack::None,
         None => Ack::Commit,
     };
-    Receipt::accepted(waiting.target.name.joined(), ack, waiting.count)
+    waiting.receipt(ack)
 }

@@ -12,6 +12,9 @@
 
 mod acknowledge;
 mod arrow_types;
+mod avro;
+mod beside;
+mod cells;
 mod claims;
 mod coerce;
 mod columnar;
@@ -19,9 +22,12 @@ mod columns;
 mod convert;
 mod counts;
 mod create;
+mod csv;
+mod dead_letters;
 mod decode;
 mod evolve;
 mod files;
+mod fit;
 mod flush;
 mod footer;
 mod group;
@@ -35,18 +41,26 @@ mod known;
 mod layout;
 mod lift;
 mod log;
+mod manner;
 mod memory;
+mod moments;
 mod pace;
 mod parquet_file;
 mod partition;
 mod path;
 mod queue;
 mod receipt;
+mod rows;
+mod scalar;
 mod settings;
+mod spelled;
+mod text;
 mod thin;
 mod thrift;
 mod values;
 mod verdict;
+mod waiting;
+mod wishes;
 mod write;
 mod writing;
 
@@ -68,14 +82,16 @@ use crate::names::{TableName, Tabular};
 use crate::store::producers::Standing;
 
 pub use claims::{Position, check_key};
+pub use csv::{Dialect, Names};
 pub use decode::{Evolution, Format, Unknown};
 pub use inflate::Encoding;
 pub use log::{Log, Recovered};
+pub use manner::{Counting, Leniency, Manner, Rounding, TimePrecision};
 pub use memory::Reserved;
 pub use queue::Buffered;
-pub use receipt::{Ack, Receipt};
+pub use receipt::{Ack, LeftOut, Place, Receipt};
 pub use settings::IngestSettings;
-pub use verdict::{RowError, Verdicts};
+pub use verdict::{OnError, RowError, Verdicts};
 
 use claims::{Ahead, Claims, KeysUnderWay};
 use counts::Counts;
@@ -83,8 +99,9 @@ use flush::Target;
 use intake::{Intake, Read, Received, Shapes};
 use memory::{Memory, Owner};
 use pace::Pace;
-use queue::{Queues, Waiting, Whom};
+use queue::Queues;
 use settings::Complaints;
+use waiting::{Waiting, Whom};
 
 /// How a request wants its rows taken.
 #[derive(Debug, Clone, Default)]
@@ -93,8 +110,12 @@ pub struct AppendOptions {
     pub partition_by: Option<String>,
     /// How a table that is created is sorted.
     pub sort_by: Option<String>,
-    /// Whether fractions of a second finer than the column are cut off.
-    pub truncate_time: bool,
+    /// How values are taken.
+    pub manner: Manner,
+    /// What becomes of rows that do not fit, if not as the table says itself.
+    pub on_error: Option<OnError>,
+    /// How cells are written, where there are cells.
+    pub dialect: Option<Dialect>,
     /// How long to wait for the commit.
     pub timeout: Option<Duration>,
     /// Whether the table may grow, if not as it says itself.
@@ -103,6 +124,8 @@ pub struct AppendOptions {
     pub unknown_fields: Option<Unknown>,
     /// What is waited for.
     pub ack: Ack,
+    /// What the request is called in logs.
+    pub request_id: String,
 }
 
 /// One request.
@@ -304,7 +327,8 @@ impl Ingest {
             let (rows, table) = (held::columns(&received.rows)?, Arc::clone(&received.table));
             self.compute(move || partition::check_count(&rows, table.metadata.default_spec()?)).await?;
         }
-        let waiting = self.waiting(table, claims, received).await?;
+        received.verdicts.count();
+        let waiting = self.waiting(table, claims, (received, &options.request_id)).await?;
         let receipt = match options.ack {
             Ack::Commit => Self::hear(self.submit(waiting), options.timeout).await?,
             ack => self.acknowledge(waiting, ack).await?,
@@ -313,15 +337,25 @@ impl Ingest {
         Ok(Outcome::Taken(receipt))
     }
 
-    async fn waiting(&self, name: TableName, claims: Claims, received: Received) -> Result<Waiting> {
-        let Received { table, rows, count, memory, bytes } = received;
+    async fn waiting(
+        &self,
+        name: TableName,
+        claims: Claims,
+        (received, request_id): (Received, &str),
+    ) -> Result<Waiting> {
+        let Received { table, rows, count, verdicts, memory, bytes } = received;
         let metadata = &table.metadata;
         let uuid = metadata.table_uuid.clone().ok_or_else(settings::no_uuid)?;
+        let beside = match (verdicts.on_error, &verdicts.rejected[..]) {
+            (_, []) | (OnError::Abort | OnError::Skip, _) => Vec::new(),
+            (OnError::Dlq, rejected) => vec![self.dead_letters(&name, rejected, request_id).await?],
+        };
         let row = self.catalog.find(&name).await?;
         if *row.uuid != *uuid {
             return Err(Tabular::Table.missing(&name));
         }
         let key = claims.key.as_ref().map(|key: &Key| self.keys.begin(key)).transpose()?;
+        let truncated = verdicts.total > verdicts.listed.len();
         Ok(Waiting {
             target: Target {
                 warehouse: self.catalog.warehouse().name().shared(),
@@ -332,7 +366,9 @@ impl Ingest {
             },
             rows,
             count,
-            bytes,
+            bytes: bytes + beside.iter().map(|beside| memory::weight_of(&beside.rows)).sum::<usize>(),
+            beside,
+            left_out: LeftOut { rows: verdicts.bad_rows, errors: verdicts.listed, truncated },
             claims,
             whom: Whom::Nobody(None),
             memory,
@@ -368,8 +404,9 @@ impl Ingest {
     pub async fn flush(&self, name: &TableName, timeout: Option<Duration>) -> Result<Receipt> {
         let table = self.catalog.load_table(name).await?;
         let memory = self.memory.take(&self.owner(name), 0);
-        let nothing = Received { table, rows: Vec::new(), count: 0, memory, bytes: 0 };
-        let waiting = self.waiting(name.clone(), Claims::default(), nothing).await?;
+        let (rows, verdicts) = Default::default();
+        let nothing = Received { table, rows, count: 0, verdicts, memory, bytes: 0 };
+        let waiting = self.waiting(name.clone(), Claims::default(), (nothing, "")).await?;
         let row = Arc::clone(&waiting.target.row);
         let heard = self.submit(waiting);
         self.queues.hurry(&row);

@@ -8,103 +8,18 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
-use super::claims::{Claims, KeyUnderWay, StandsAhead};
 use super::counts::{Counts, count_of};
 use super::flush::Target;
-use super::held::Held;
 use super::known::Known;
-use super::log::{Described, Logged};
-use super::memory::{Memory, Reserved};
+use super::memory::Memory;
 use super::pace::{Gathering, Load, Pace, due};
-use super::receipt::Receipt;
+use super::waiting::Waiting;
 use crate::catalog::Catalog;
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-
-/// Rows that wait for a commit, and who waits with them.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) target: Target,
-    pub(super) rows: Vec<Held>,
-    /// How many rows there are, and their bytes.
-    pub(super) count: usize,
-    pub(super) bytes: usize,
-    pub(super) claims: Claims,
-    pub(super) whom: Whom,
-    /// The memory that the rows take; given back when they are committed.
-    pub(super) memory: Reserved,
-    pub(super) pace: Pace,
-    pub(super) since: Instant,
-    /// How often the table changed under it.
-    pub(super) tries: usize,
-    /// Why they cannot be written, where that is so of rows that are acknowledged.
-    pub(super) lost: Option<&'static str>,
-    /// Its key and its producer's place, known as long as this is.
-    pub(super) known: (Option<KeyUnderWay>, Option<StandsAhead>),
-}
-
-/// Who waits for rows to be committed.
-#[derive(Debug)]
-pub(super) enum Whom {
-    /// Their sender.
-    Sender(oneshot::Sender<Result<Receipt>>),
-    /// Nobody: they are acknowledged. Their place in the log, if they are in it.
-    Nobody(Option<Logged>),
-}
-
-impl Waiting {
-    /// Adds rows of the same schema that say nothing of themselves.
-    pub(super) fn join(&mut self, other: Self) {
-        self.count += other.count;
-        self.bytes += other.bytes;
-        self.rows.extend(other.rows);
-        self.memory.join(other.memory);
-        self.memory.shrink(self.bytes);
-    }
-
-    /// Whether they are acknowledged.
-    pub(super) fn is_acknowledged(&self) -> bool {
-        matches!(self.whom, Whom::Nobody(_))
-    }
-
-    /// The entry's number in the log, if it is in it.
-    pub(super) fn number(&self) -> Option<i64> {
-        match &self.whom {
-            Whom::Nobody(Some(logged)) => Some(logged.number),
-            _ => None,
-        }
-    }
-
-    /// What the log says of them.
-    pub(super) fn described(&self) -> Described {
-        let key = self.claims.key.as_ref().map(|key| {
-            let (scope, text) = key.name();
-            (scope.to_owned(), text.to_owned(), key.fingerprint().to_owned())
-        });
-        Described {
-            warehouse: self.target.warehouse.to_string(),
-            namespace: self.target.name.namespace.path().to_owned(),
-            table: self.target.name.name.to_string(),
-            table_id: self.target.row.to_string(),
-            table_uuid: self.target.uuid.clone(),
-            schema_id: self.target.schema_id,
-            key,
-            producer: self.claims.producer.clone(),
-        }
-    }
-
-    /// They are done with, for good.
-    pub(super) fn settle(self, outcome: Result<Receipt>) {
-        match self.whom {
-            Whom::Sender(sender) => drop(sender.send(outcome)),
-            Whom::Nobody(Some(logged)) => logged.settled(),
-            Whom::Nobody(None) => {}
-        }
-    }
-}
 
 /// What is known of a table that rows wait for.
 #[derive(Debug)]

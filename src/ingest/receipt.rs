@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::flush::Flushed;
+use super::verdict::RowError;
 
 /// What a request's sender waits for (`?ack=`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -33,43 +34,89 @@ impl Ack {
     }
 }
 
+/// Rows of a request that are left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// How many there are.
+    pub rows: usize,
+    /// What is wrong with them: the first of it.
+    pub errors: Vec<RowError>,
+    /// Whether there is more.
+    pub truncated: bool,
+}
+
+impl LeftOut {
+    /// Whether there are none.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.rows == 0
+    }
+}
+
 /// What became of a request's rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// The table, as [`crate::names::TableName::joined`] writes it.
-    pub table: String,
+    /// The table, and the snapshot that holds the rows.
+    #[serde(flatten)]
+    pub place: Place,
+    /// Tables that hold other rows of the request, committed in the same transaction.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<Place>,
     /// What was waited for.
     pub ack: Ack,
     /// How many rows the request had.
     pub received: usize,
     /// How many of them were there already.
     pub duplicate: usize,
+    /// Those that do not fit.
+    #[serde(default, skip_serializing_if = "LeftOut::is_nothing")]
+    pub left_out: LeftOut,
+    /// Whether the request had been answered before.
+    #[serde(skip)]
+    pub again: bool,
+}
+
+/// Where rows are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The table, as [`crate::names::TableName::joined`] writes it.
+    pub table: String,
     /// The snapshot that holds them; `None` where they are not committed yet, or nobody knows in which they were.
     pub snapshot_id: Option<i64>,
     /// The snapshot's sequence number.
     pub sequence_number: Option<i64>,
     /// Data files that the snapshot added, for all the requests that share it.
     pub files: usize,
-    /// Whether the request had been answered before.
-    #[serde(skip)]
-    pub again: bool,
+}
+
+impl Place {
+    /// A table, while nothing is known of a snapshot.
+    pub(super) fn of(table: String) -> Self {
+        Self { table, snapshot_id: None, sequence_number: None, files: 0 }
+    }
+
+    fn within(&mut self, flushed: &Flushed) {
+        self.snapshot_id = Some(flushed.snapshot_id);
+        self.sequence_number = Some(flushed.sequence_number);
+        self.files = flushed.files;
+    }
 }
 
 impl Receipt {
     /// For rows that are accepted and nothing more.
     pub(super) fn accepted(table: String, ack: Ack, received: usize) -> Self {
-        let (snapshot_id, sequence_number) = (None, None);
-        Self { table, ack, received, duplicate: 0, snapshot_id, sequence_number, files: 0, again: false }
+        let (place, left_out) = (Place::of(table), LeftOut::default());
+        Self { place, beside: Vec::new(), ack, received, duplicate: 0, left_out, again: false }
     }
 
     /// For rows that a producer sent before.
     pub(super) fn duplicate(self) -> Self {
-        Self { duplicate: self.received, again: true, ..self }
+        Self { duplicate: self.received - self.left_out.rows, again: true, ..self }
     }
 
-    /// For the same rows in a snapshot.
-    pub(super) fn within(self, flushed: &Flushed) -> Self {
-        let (snapshot_id, sequence_number) = (Some(flushed.snapshot_id), Some(flushed.sequence_number));
-        Self { snapshot_id, sequence_number, files: flushed.files, ..self }
+    /// For the same rows in snapshots: of the table, and of those beside it.
+    pub(super) fn within(mut self, flushed: &[Flushed]) -> Self {
+        let places = std::iter::once(&mut self.place).chain(&mut self.beside);
+        places.zip(flushed).for_each(|(place, flushed)| place.within(flushed));
+        self
     }
 }

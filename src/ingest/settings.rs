@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use moka::sync::Cache;
 
 use super::decode::{Bounds, Evolution, Unknown};
+use super::verdict::OnError;
 use super::writing::compression;
 use crate::catalog::metadata::TableMetadata;
 use crate::catalog::properties;
@@ -57,6 +58,7 @@ impl IngestSettings {
 }
 
 const SCHEMA: &str = "floeberg.ingest.schema";
+const ON_ERROR: &str = "floeberg.ingest.on-error";
 const UNKNOWN_FIELDS: &str = "floeberg.ingest.unknown-fields";
 const MAX_COLUMNS: &str = "floeberg.ingest.max-columns";
 
@@ -66,6 +68,7 @@ impl Evolution {
         match word {
             "strict" => Some(Self::Strict),
             "add-columns" => Some(Self::AddColumns),
+            "full" => Some(Self::Full),
             _ => None,
         }
     }
@@ -74,6 +77,14 @@ impl Evolution {
     pub(super) fn of(asked: Option<Self>, table: &IndexMap<String, String>) -> Result<Self> {
         let said = table.get(SCHEMA).map(|word| Self::parse(word).ok_or_else(|| unsupported(SCHEMA, word)));
         Ok(asked.or(said.transpose()?).unwrap_or(Self::AddColumns))
+    }
+}
+
+impl OnError {
+    /// What a request, else the table, says.
+    pub(super) fn of(asked: Option<Self>, table: &IndexMap<String, String>) -> Result<Self> {
+        let said = table.get(ON_ERROR).map(|word| Self::parse(word).ok_or_else(|| unsupported(ON_ERROR, word)));
+        Ok(asked.or(said.transpose()?).unwrap_or_default())
     }
 }
 

@@ -1,12 +1,39 @@
 //! What is wrong with the rows of a request.
 
-use serde::Serialize;
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
 
 use super::coerce::Misfit;
 use crate::limits;
 
+/// What becomes of a request some of whose rows do not fit (`on_error`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum OnError {
+    /// Nothing of it is written.
+    #[default]
+    Abort,
+    /// They are left out.
+    Skip,
+    /// They are left out of the table and put, with the reason, into the one beside it.
+    Dlq,
+}
+
+impl OnError {
+    /// The one that this word means.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "abort" => Some(Self::Abort),
+            "skip" => Some(Self::Skip),
+            "dlq" => Some(Self::Dlq),
+            _ => None,
+        }
+    }
+}
+
 /// One thing that is wrong with one row.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RowError {
     /// The row, counted from 0.
     pub index: usize,
@@ -15,9 +42,24 @@ pub struct RowError {
     /// Where in the row: a JSON pointer (RFC 6901).
     pub pointer: String,
     /// Stable, for programs.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// For people.
     pub detail: String,
+}
+
+/// A row that is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// The row, counted from 0.
+    pub index: usize,
+    /// Of the first thing that is wrong with it.
+    pub code: &'static str,
+    /// Where that is.
+    pub pointer: String,
+    /// All that is wrong with it.
+    pub message: String,
+    /// The row as it came; as JSON where it was no text.
+    pub raw: String,
 }
 
 /// Everything that is wrong: the first so many, and how many there are in all.
@@ -29,36 +71,84 @@ pub struct Verdicts {
     pub bad_rows: usize,
     /// Errors in all.
     pub total: usize,
+    /// The rows that are left out; none where one that does not fit is enough to write nothing.
+    pub rejected: Vec<Rejected>,
+    /// What becomes of rows that do not fit.
+    pub(super) on_error: OnError,
 }
 
 impl Verdicts {
+    /// Verdicts for a request that wants this of rows that do not fit.
+    pub(super) fn new(on_error: OnError) -> Self {
+        Self { on_error, ..Self::default() }
+    }
+
     /// Notes an error of the row at `index`, which begins at byte `start` of `text`.
     pub(super) fn add(&mut self, row: Row<'_>, path: &Path<'_>, misfit: Misfit) {
-        self.total += 1;
-        if self.listed.len() < limits::ROW_ERRORS_LISTED {
-            self.listed.push(RowError {
-                index: row.index,
-                line: Some(row.line()),
-                pointer: path.pointer(),
-                code: misfit.code,
-                detail: misfit.detail,
-            });
-        }
+        // Where it begins is counted, so only as often as it is told.
+        let told = self.on_error != OnError::Abort || self.listed.len() < limits::ROW_ERRORS_LISTED;
+        let (pointer, line) = if told { (path.pointer(), Some(row.line())) } else { Default::default() };
+        self.note((row.index, line), pointer, misfit);
     }
 
     /// Notes an error of a row that is no text.
     pub(super) fn add_at(&mut self, index: usize, pointer: String, misfit: Misfit) {
+        self.note((index, None), pointer, misfit);
+    }
+
+    fn note(&mut self, (index, line): (usize, Option<usize>), pointer: String, Misfit { code, detail }: Misfit) {
         self.total += 1;
-        if self.listed.len() < limits::ROW_ERRORS_LISTED {
-            let Misfit { code, detail } = misfit;
-            self.listed.push(RowError { index, line: None, pointer, code, detail });
+        if self.on_error != OnError::Abort {
+            match self.rejected.last_mut().filter(|last| last.index == index) {
+                Some(last) if last.message.len() < limits::REJECTED_MESSAGE_BYTES => {
+                    last.message.push_str(&format!("; {pointer}: {detail}"));
+                }
+                Some(_) => {}
+                None => {
+                    let message = format!("{pointer}: {detail}");
+                    self.rejected.push(Rejected { index, code, pointer: pointer.clone(), message, raw: String::new() });
+                }
+            }
         }
+        if self.listed.len() < limits::ROW_ERRORS_LISTED {
+            self.listed.push(RowError { index, line, pointer, code: code.into(), detail });
+        }
+    }
+
+    /// The row that was last found to be wrong, as it came.
+    pub(super) fn came_as(&mut self, raw: impl FnOnce() -> String) {
+        if let (OnError::Dlq, Some(last)) = (self.on_error, self.rejected.last_mut()) {
+            last.raw = raw();
+        }
+    }
+
+    /// The places of the rows that are left out, from the `first` of them on.
+    pub(super) fn left_out(&self, first: usize) -> HashSet<usize> {
+        self.rejected.iter().skip(first).map(|row| row.index).collect()
+    }
+
+    /// Takes up what was found of rows behind these.
+    pub(super) fn join(&mut self, later: Self) {
+        let room = limits::ROW_ERRORS_LISTED.saturating_sub(self.listed.len());
+        self.listed.extend(later.listed.into_iter().take(room));
+        self.rejected.extend(later.rejected);
+        (self.bad_rows, self.total) = (self.bad_rows + later.bad_rows, self.total + later.total);
+    }
+
+    /// Whether so many rows are refused, all of them.
+    pub(super) fn refuse(&self, rows: usize) -> bool {
+        self.total > 0 && (self.on_error == OnError::Abort || self.bad_rows >= rows)
+    }
+
+    /// Bytes that the rows that are left out take.
+    pub(super) fn weight(&self) -> usize {
+        self.rejected.iter().map(|row| size_of::<Rejected>() + row.message.len() + row.raw.len()).sum()
     }
 
     /// Counts what is listed, by code.
     pub(super) fn count(&self) {
         for error in &self.listed {
-            metrics::counter!("floeberg_ingest_row_errors_total", "code" => error.code).increment(1);
+            metrics::counter!("floeberg_ingest_row_errors_total", "code" => error.code.clone()).increment(1);
         }
     }
 
@@ -74,14 +164,14 @@ pub(super) struct Row<'a> {
     pub(super) index: usize,
     /// Lines before the text.
     pub(super) lines: usize,
-    pub(super) text: &'a str,
+    pub(super) text: &'a [u8],
     pub(super) start: usize,
 }
 
 impl Row<'_> {
     /// The line the row begins on; counted only for rows that are wrong.
     pub(super) fn line(&self) -> usize {
-        1 + self.lines + self.text.as_bytes()[..self.start].iter().filter(|byte| **byte == b'\n').count()
+        1 + self.lines + self.text[..self.start].iter().filter(|byte| **byte == b'\n').count()
     }
 }
 

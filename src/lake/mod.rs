@@ -16,6 +16,7 @@ mod opening;
 mod remote;
 pub mod seal;
 pub mod settings;
+pub mod source;
 
 use std::path::PathBuf;
 use std::sync::Arc;

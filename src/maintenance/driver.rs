@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::gc;
 use super::reachable::Memory;
+use super::rejected::Passes;
 use crate::catalog::Catalog;
 use crate::{clock, limits};
 
@@ -67,8 +68,9 @@ impl Driver {
 }
 
 async fn run(own: usize, known: Known, stopping: CancellationToken) {
-    let memory = Memory::new();
+    let (memory, mut rejected) = (Memory::new(), Passes::new());
     while !stopping.is_cancelled() {
+        rejected.keep_up(&known.catalogs[own], &stopping).await;
         match gc::round(own, &known, &memory, &stopping).await {
             Ok(gc::Left::More) => continue,
             Ok(gc::Left::Nothing) => {}

@@ -6,5 +6,6 @@
 mod driver;
 mod gc;
 mod reachable;
+mod rejected;
 
 pub use driver::Driver;

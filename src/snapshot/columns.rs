@@ -20,6 +20,7 @@ use serde_json::Value as Json;
 
 use super::container::Records;
 use crate::error::{Error, Kind, Result};
+use crate::limits;
 
 /// The records of one Avro file.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ fn damaged(what: &str, why: &str) -> Error {
 impl Columns {
     /// Decodes a file; `what` is what the error calls it.
     pub(super) fn read(what: &'static str, bytes: &[u8]) -> Result<Self> {
-        let taken_apart = Records::of(bytes).map_err(|why| damaged(what, why))?;
+        let taken_apart = Records::of(bytes, limits::MANIFEST_DECODED_BYTES_MAX).map_err(|why| damaged(what, why))?;
         let schema: Json = serde_json::from_str(&taken_apart.schema)
             .map_err(|error| damaged(what, "its schema is not JSON").because(error))?;
         // The decoder panics on some of what it does not understand.

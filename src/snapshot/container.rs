@@ -9,26 +9,27 @@ use std::io::{Cursor, Read};
 use arrow_avro::compression::CompressionCodec;
 use arrow_avro::reader::read_header_info;
 
-use crate::limits;
-
 /// The records of a file, as they are encoded.
 #[derive(Debug)]
-pub(super) struct Records {
+pub(crate) struct Records {
     /// The schema they were written with.
-    pub(super) schema: String,
+    pub(crate) schema: String,
     /// How many there are.
-    pub(super) count: usize,
+    pub(crate) count: usize,
     data: Vec<u8>,
 }
 
 /// Why a file cannot be read.
-type Refused = &'static str;
+pub(crate) type Refused = &'static str;
 
 const SYNC_BYTES: usize = 16;
 
+/// Why a file is refused that has more bytes than it may.
+pub(crate) const TOO_LARGE: Refused = "it is too large when decompressed";
+
 impl Records {
-    /// Takes a file apart.
-    pub(super) fn of(file: &[u8]) -> Result<Self, Refused> {
+    /// Takes a file apart whose records have no more than `most` bytes in all.
+    pub(crate) fn of(file: &[u8], most: u64) -> Result<Self, Refused> {
         let header = read_header_info(Cursor::new(file)).map_err(|_| "it is not Avro")?;
         let schema = header.writer_schema().map_err(|_| "it has no schema")?.json_string;
         let codec = header.compression().map_err(|_| "its compression is not known")?;
@@ -43,8 +44,8 @@ impl Records {
                 return Err("a block does not end where it says");
             }
             let before = data.len();
-            inflate(codec, block, &mut data)?;
-            // No record of a manifest is empty.
+            inflate(codec, block, &mut data, most)?;
+            // No record is empty.
             if records > data.len() - before || records == 0 && data.len() > before {
                 return Err("a block says that it has another number of records");
             }
@@ -54,7 +55,7 @@ impl Records {
     }
 
     /// The same records as a file of one block, not compressed.
-    pub(super) fn to_file(&self) -> Vec<u8> {
+    pub(crate) fn to_file(&self) -> Vec<u8> {
         let sync = [0; SYNC_BYTES];
         let mut file = Vec::with_capacity(self.data.len() + self.schema.len() + 100);
         file.extend_from_slice(b"Obj\x01");
@@ -107,13 +108,14 @@ fn put_bytes(file: &mut Vec<u8>, bytes: &[u8]) {
     file.extend_from_slice(bytes);
 }
 
-fn inflate(codec: Option<CompressionCodec>, block: &[u8], data: &mut Vec<u8>) -> Result<(), Refused> {
-    let room = (limits::MANIFEST_DECODED_BYTES_MAX).saturating_sub(data.len() as u64);
+fn inflate(codec: Option<CompressionCodec>, block: &[u8], data: &mut Vec<u8>, most: u64) -> Result<(), Refused> {
+    let room = most.saturating_sub(data.len() as u64);
     let before = data.len() as u64;
     let read = |reader: &mut dyn Read, data: &mut Vec<u8>| {
         reader.take(room + 1).read_to_end(data).map(drop).map_err(|_| "a block's compressed data is damaged")
     };
     match codec {
+        None if block.len() as u64 > room => return Err(TOO_LARGE),
         None => data.extend_from_slice(block),
         Some(CompressionCodec::Deflate) => read(&mut flate2::read::DeflateDecoder::new(block), data)?,
         Some(CompressionCodec::ZStandard) => {
@@ -126,14 +128,14 @@ fn inflate(codec: Option<CompressionCodec>, block: &[u8], data: &mut Vec<u8>) ->
             let size =
                 snap::raw::decompress_len(&block[..length]).map_err(|_| "a block's compressed data is damaged")?;
             if size as u64 > room {
-                return Err("it is too large when decompressed");
+                return Err(TOO_LARGE);
             }
             let plain = snap::raw::Decoder::new().decompress_vec(&block[..length]);
             data.extend_from_slice(&plain.map_err(|_| "a block's compressed data is damaged")?);
         }
         Some(_) => return Err("its compression is not supported"),
     }
-    if data.len() as u64 - before > room { Err("it is too large when decompressed") } else { Ok(()) }
+    if data.len() as u64 - before > room { Err(TOO_LARGE) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -142,6 +144,7 @@ mod tests {
     use apache_avro::{Codec, Schema, Writer};
 
     use super::*;
+    use crate::limits::MANIFEST_DECODED_BYTES_MAX as MOST;
     use crate::snapshot::entries;
 
     const SCHEMA: &str = r#"{"type":"record","name":"e","fields":[{"name":"data_file","type":
@@ -177,7 +180,7 @@ mod tests {
         let whole = file(250);
         // Cut off anywhere but after a block, it is no shorter file.
         for length in (0..whole.len()).step_by(7) {
-            let (cut, ends) = (&whole[..length], Records::of(&whole[..length]));
+            let (cut, ends) = (&whole[..length], Records::of(&whole[..length], MOST));
             assert!(ends.is_err() || ends.is_ok_and(|ends| ends.count % 100 == 0), "{length} of {}", cut.len());
         }
         // Whatever a byte is changed to, it is an answer and no panic.
@@ -188,7 +191,7 @@ mod tests {
         }
         let header =
             usize::try_from(read_header_info(Cursor::new(&whole[..])).expect("a header").header_len()).expect("small");
-        let huge = |bytes: &[u8]| Records::of(&[&whole[..header], bytes].concat()).expect_err("refused");
+        let huge = |bytes: &[u8]| Records::of(&[&whole[..header], bytes].concat(), MOST).expect_err("refused");
         assert_eq!(huge(&[2, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7e]), "it is cut off");
         assert_eq!(huge(&[3, 0]), "a number in it is negative");
         assert_eq!(huge(&[0xff; 12]), "a number in it is too large");

@@ -36,6 +36,17 @@ pub struct Carried {
     pub file_sequence_number: Option<i64>,
 }
 
+/// What a manifest holds.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    /// Files that its snapshot adds.
+    pub(super) added: Vec<DataFile>,
+    /// Files that were there before and stay.
+    pub(super) carried: Vec<Carried>,
+    /// Files that its snapshot takes out.
+    pub(super) deleted: Vec<Carried>,
+}
+
 /// Writes a manifest of files added by `snapshot_id` and files carried over. Sequence numbers of added files are left to
 /// be inherited, so the manifest stays good when the commit has to be tried again.
 pub async fn write_manifest(
@@ -44,6 +55,16 @@ pub async fn write_manifest(
     snapshot_id: i64,
     added: Vec<DataFile>,
     carried: Vec<Carried>,
+) -> Result<(ManifestFile, Bytes)> {
+    write(layout, location, snapshot_id, Contents { added, carried, deleted: Vec::new() }).await
+}
+
+/// Writes a manifest of `snapshot_id`.
+pub(super) async fn write(
+    layout: &Layout,
+    location: &str,
+    snapshot_id: i64,
+    Contents { added, carried, deleted }: Contents,
 ) -> Result<(ManifestFile, Bytes)> {
     let failed = |error: iceberg::Error| Error::internal("A manifest cannot be written").because(error);
     // The crate's writer wants a file to write to: one in memory, read back at once.
@@ -63,6 +84,9 @@ pub async fn write_manifest(
         writer
             .add_existing_file(one.file, one.snapshot_id, one.sequence_number, one.file_sequence_number)
             .map_err(failed)?;
+    }
+    for one in deleted {
+        writer.add_delete_file(one.file, one.sequence_number, one.file_sequence_number).map_err(failed)?;
     }
     let mut manifest = writer.write_manifest_file().await.map_err(failed)?;
     let input = memory.new_input("memory:///manifest.avro").map_err(failed)?;

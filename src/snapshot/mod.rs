@@ -1,4 +1,4 @@
-//! Manifests and snapshots as data: what an append writes beside its data files.
+//! Manifests and snapshots as data: what an append writes beside its data files, and what a deletion writes.
 //!
 //! Everything here turns values into bytes and bytes into values; nothing is read from or written to a store. What is
 //! written goes through the `iceberg` crate's writers; what they leave out (merging, row ids of rewritten entries,
@@ -6,7 +6,8 @@
 
 pub mod append;
 mod columns;
-mod container;
+pub(crate) mod container;
+pub mod delete;
 pub mod entries;
 pub mod list;
 pub mod manifest;

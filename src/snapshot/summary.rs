@@ -5,6 +5,10 @@ use std::collections::HashSet;
 use iceberg::spec::DataFile;
 use indexmap::IndexMap;
 
+/// What a summary tells the totals of, under `total-`.
+pub(super) const TOTALS: [&str; 6] =
+    ["records", "files-size", "data-files", "delete-files", "position-deletes", "equality-deletes"];
+
 /// The summary of a snapshot that adds `files` to one whose summary is `parent` (`None`: there is none).
 pub fn of_append(files: &[DataFile], parent: Option<&IndexMap<String, String>>) -> IndexMap<String, String> {
     let records: u64 = files.iter().map(DataFile::record_count).sum();
@@ -18,7 +22,7 @@ pub fn of_append(files: &[DataFile], parent: Option<&IndexMap<String, String>>) 
     set("added-records", records.to_string());
     set("added-files-size", bytes.to_string());
     set("changed-partition-count", partitions.len().to_string());
-    for name in ["records", "files-size", "data-files", "delete-files", "position-deletes", "equality-deletes"] {
+    for name in TOTALS {
         let key = format!("total-{name}");
         let more = added.iter().find(|(what, _)| *what == name).map_or(0, |(_, count)| *count);
         let before = match parent {

@@ -55,6 +55,14 @@ pub struct Alongside {
 }
 
 impl Alongside {
+    /// Adds what is written with another table of the same swap. The log's mark is one table's.
+    pub fn join(&mut self, other: Self) {
+        self.doomed.extend(other.doomed);
+        self.keys.extend(other.keys);
+        self.producers.extend(other.producers);
+        self.mark = self.mark.take().or(other.mark);
+    }
+
     /// Whether there is nothing.
     pub(super) fn is_empty(&self) -> bool {
         let Self { doomed, keys, producers, mark } = self;

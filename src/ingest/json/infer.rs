@@ -12,6 +12,7 @@ use crate::catalog::metadata::schema::Field;
 use crate::catalog::metadata::types::{Primitive, Type};
 use crate::error::Result;
 use crate::ingest::coerce::{self, Look, Misfit};
+use crate::ingest::manner::{Leniency, Manner};
 use crate::ingest::verdict::{Path, Row, Verdicts};
 
 /// What is known of a column so far, and the row that said so first.
@@ -28,12 +29,12 @@ impl Guess {
     }
 
     /// It is a text.
-    pub(super) fn text(row: usize) -> Self {
+    pub(in crate::ingest) fn text(row: usize) -> Self {
         Self { shape: Shape::Text(Look::Text), row }
     }
 
     /// Whether enough is known to make a column of it.
-    pub(super) fn is_something(&self) -> bool {
+    pub(in crate::ingest) fn is_something(&self) -> bool {
         match &self.shape {
             Shape::Nothing => false,
             Shape::List(element) => element.is_something(),
@@ -74,15 +75,47 @@ impl Shape {
     }
 }
 
+/// What becomes of values of one column that do not agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ingest) enum Mixing {
+    /// The later one is refused.
+    Refused,
+    /// The column is one of texts.
+    IsText,
+}
+
+impl Mixing {
+    /// What a request says of it.
+    pub(in crate::ingest) fn of(manner: Manner) -> Self {
+        match manner.leniency {
+            Leniency::Strict => Self::Refused,
+            Leniency::Lenient => Self::IsText,
+        }
+    }
+}
+
 /// Looks at the values of one row.
-pub(super) struct Looker<'a, 'v> {
-    pub(super) row: Row<'a>,
-    pub(super) verdicts: &'v mut Verdicts,
+pub(in crate::ingest) struct Looker<'a, 'v> {
+    pub(in crate::ingest) row: Row<'a>,
+    pub(in crate::ingest) verdicts: &'v mut Verdicts,
+    pub(in crate::ingest) mixing: Mixing,
 }
 
 impl<'a> Looker<'a, '_> {
+    /// Takes the cell of a format that knows nothing but text, and learns from it.
+    pub(in crate::ingest) fn cell(&mut self, text: &str, guess: &mut Guess, path: &Path<'_>) {
+        let shape = match text {
+            _ if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") => Some(Shape::Boolean),
+            _ if coerce::is_number(text) => self.number(text, path),
+            _ => Some(Shape::Text(coerce::look(text))),
+        };
+        if let Some(shape) = shape {
+            self.merge(guess, shape, path);
+        }
+    }
+
     /// Takes a value and learns from it.
-    pub(super) fn value(
+    pub(in crate::ingest) fn value(
         &mut self,
         lexer: &mut Lexer<'a>,
         guess: &mut Guess,
@@ -117,6 +150,7 @@ impl<'a> Looker<'a, '_> {
         }
         match coerce::integer(text, i64::MIN, i64::MAX, "long") {
             Ok(_) => Some(Shape::Long { exact: coerce::double(text).is_ok() }),
+            Err(_) if self.mixing == Mixing::IsText => Some(Shape::Text(Look::Text)),
             Err(misfit) => {
                 self.verdicts.add(self.row, path, misfit);
                 None
@@ -198,6 +232,7 @@ impl<'a> Looker<'a, '_> {
         };
         match merged {
             Some(shape) => guess.shape = shape,
+            None if self.mixing == Mixing::IsText => guess.shape = Shape::Text(Look::Text),
             None => {
                 let (was, first, is, second) = (guess.shape.word(), guess.row, new.word(), self.row.index);
                 let detail = format!("the column is {was} in row {first} and {is} in row {second}");
@@ -208,7 +243,7 @@ impl<'a> Looker<'a, '_> {
 }
 
 /// The type of what is known; `None` where nothing is yet. Its fields have no ids: who adds them to a schema gives them.
-pub(super) fn settled(guess: &Guess) -> Result<Option<Type>> {
+pub(in crate::ingest) fn settled(guess: &Guess) -> Result<Option<Type>> {
     let primitive = |primitive| Ok(Some(Type::Primitive(primitive)));
     match &guess.shape {
         Shape::Nothing => Ok(None),

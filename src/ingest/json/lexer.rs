@@ -27,7 +27,7 @@ pub(in crate::ingest) struct Lexer<'a> {
 
 /// The first byte of a value says which kind it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::ingest) enum Kind {
     Object,
     Array,
     String,
@@ -39,7 +39,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// The word for it in messages.
-    pub(super) fn word(self) -> &'static str {
+    pub(in crate::ingest) fn word(self) -> &'static str {
         match self {
             Self::Object => "an object",
             Self::Array => "a list",
@@ -58,12 +58,17 @@ impl<'a> Lexer<'a> {
     }
 
     /// Bytes from the beginning.
-    pub(super) fn place(&self) -> usize {
+    pub(in crate::ingest) fn place(&self) -> usize {
         self.at
     }
 
+    /// Goes on at another place.
+    pub(in crate::ingest) fn go_to(&mut self, at: usize) {
+        self.at = at;
+    }
+
     /// The text between a place and this one.
-    pub(super) fn since(&self, start: usize) -> &'a str {
+    pub(in crate::ingest) fn since(&self, start: usize) -> &'a str {
         &self.text[start..self.at]
     }
 
@@ -77,7 +82,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// The next byte that is not white space, not taken.
-    pub(super) fn peek(&mut self) -> Option<u8> {
+    pub(in crate::ingest) fn peek(&mut self) -> Option<u8> {
         let bytes = self.bytes();
         while let Some(byte) = bytes.get(self.at) {
             if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
@@ -89,19 +94,19 @@ impl<'a> Lexer<'a> {
     }
 
     /// Takes the next byte if it is this one.
-    pub(super) fn take(&mut self, byte: u8) -> bool {
+    pub(in crate::ingest) fn take(&mut self, byte: u8) -> bool {
         let there = self.peek() == Some(byte);
         self.at += usize::from(there);
         there
     }
 
     /// Takes the next byte, which must be this one.
-    pub(super) fn expect(&mut self, byte: u8, why: &'static str) -> Result<()> {
+    pub(in crate::ingest) fn expect(&mut self, byte: u8, why: &'static str) -> Result<()> {
         if self.take(byte) { Ok(()) } else { self.fault(why) }
     }
 
     /// What kind of value comes next; nothing is taken.
-    pub(super) fn kind(&mut self) -> Result<Kind> {
+    pub(in crate::ingest) fn kind(&mut self) -> Result<Kind> {
         match self.peek() {
             Some(b'{') => Ok(Kind::Object),
             Some(b'[') => Ok(Kind::Array),
@@ -115,7 +120,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Takes `true`, `false` or `null`, whose first letter is next.
-    pub(super) fn word(&mut self, kind: Kind) -> Result<()> {
+    pub(in crate::ingest) fn word(&mut self, kind: Kind) -> Result<()> {
         let word = match kind {
             Kind::True => "true",
             Kind::False => "false",
@@ -168,7 +173,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Takes a string, whose quote is next.
-    pub(super) fn string(&mut self) -> Result<Cow<'a, str>> {
+    pub(in crate::ingest) fn string(&mut self) -> Result<Cow<'a, str>> {
         self.at += 1;
         let start = self.at;
         self.plain();
@@ -254,7 +259,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Takes a value whole, whatever it is, and returns its text.
-    pub(super) fn skip(&mut self, depth: usize) -> Result<&'a str> {
+    pub(in crate::ingest) fn skip(&mut self, depth: usize) -> Result<&'a str> {
         let kind = self.kind()?;
         let start = self.at;
         match kind {
@@ -268,7 +273,11 @@ impl<'a> Lexer<'a> {
     }
 
     /// Takes an array, calling `item` at each of its values.
-    pub(super) fn items(&mut self, depth: usize, mut item: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
+    pub(in crate::ingest) fn items(
+        &mut self,
+        depth: usize,
+        mut item: impl FnMut(&mut Self) -> Result<()>,
+    ) -> Result<()> {
         self.deeper(depth)?;
         if self.take(b']') {
             return Ok(());
@@ -283,7 +292,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Takes an object, calling `member` at each of its values.
-    pub(super) fn members(
+    pub(in crate::ingest) fn members(
         &mut self,
         depth: usize,
         mut member: impl FnMut(&mut Self, Cow<'a, str>) -> Result<()>,

@@ -10,8 +10,11 @@ use serde_json::value::to_raw_value;
 
 use super::*;
 use crate::catalog::metadata::schema::Schema;
+use crate::error::Kind;
+use crate::ingest::columns::Shape;
 use crate::ingest::decode::tests::READING;
-use crate::ingest::decode::{self, Evolution, Unknown};
+use crate::ingest::decode::{self, Decoded, Evolution, Reading, Unknown};
+use crate::ingest::evolve::Wish;
 
 const GROWING: Reading = Reading { evolution: Evolution::AddColumns, unknown: Unknown::Add, ..READING };
 
@@ -35,7 +38,7 @@ fn schema() -> Schema {
 /// Reads a body that arrives in pieces, with a window of so many bytes.
 fn read(text: &[u8], reading: &Reading, window: usize, pieces: &[usize]) -> Result<Decoded> {
     let mut reader =
-        JsonReader::new(&Shape::of(&Arc::new(schema())).expect("a shape"), reading.clone()).expect("a reader");
+        TextReader::json(&Shape::of(&Arc::new(schema())).expect("a shape"), reading.clone()).expect("a reader");
     (reader.worth, reader.usually) = (window, window);
     let mut rest = text;
     for piece in pieces.iter().cycle() {

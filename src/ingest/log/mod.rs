@@ -26,13 +26,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::held::{self, Held};
 use super::memory::weight_of;
-use super::queue::{Queues, Waiting, Whom};
+use super::queue::Queues;
+use super::waiting::{Waiting, Whom};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::limits;
 
-pub(super) use record::Described;
+pub(super) use record::{BesideDescribed, Described};
 use segment::{Segment, Writing};
 
 /// The way into the log. Cheap to clone.
@@ -72,7 +73,8 @@ type RowOf<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
 #[derive(Debug)]
 pub struct Recovered {
     pub(super) described: Described,
-    pub(super) rows: RecordBatch,
+    /// Those of its table, then those of each beside it.
+    pub(super) rows: Vec<RecordBatch>,
     pub(super) logged: Logged,
 }
 
@@ -276,7 +278,9 @@ impl Writer {
             let [Held::Columns(rows)] = &entry.rows.rows[..] else {
                 return Err(Error::internal("An entry has no rows"));
             };
-            record::put(&mut records, number, writing.durable, &entry.rows.described(), rows)?;
+            let rows: Vec<&RecordBatch> =
+                std::iter::once(rows).chain(entry.rows.beside.iter().map(|beside| &beside.rows)).collect();
+            record::put(&mut records, number, writing.durable, &entry.rows.described(), &rows)?;
         }
         // Whatever becomes of it, these numbers may stand in a file.
         self.next += i64::try_from(entries.len()).unwrap_or(0);
@@ -324,7 +328,7 @@ fn entries_of(batch: Vec<Append>) -> Result<Vec<Entry>, (Error, Waiters)> {
         let is_room = |at: &&usize| {
             let entry = &entries[**at].rows;
             // The row may have become another table's meanwhile.
-            rows.claims.is_empty()
+            rows.is_plain()
                 && entry.target.uuid == rows.target.uuid
                 && entry.count + rows.count <= limits::LOG_ENTRY_ROWS
                 && entry.bytes + rows.bytes <= limits::LOG_ENTRY_BYTES
@@ -336,7 +340,7 @@ fn entries_of(batch: Vec<Append>) -> Result<Vec<Entry>, (Error, Waiters)> {
                 entry.waiting.push(done);
             }
             None => {
-                if rows.claims.is_empty() {
+                if rows.is_plain() {
                     plain.insert(alike, entries.len());
                 }
                 entries.push(Entry { rows, queues, waiting: vec![done] });
@@ -355,7 +359,7 @@ fn put_together(entry: &mut Waiting) -> Result<()> {
         return Ok(());
     }
     let together = held::together(&held::columns(&entry.rows)?)?;
-    entry.bytes = weight_of(&together);
+    entry.bytes = weight_of(&together) + entry.beside.iter().map(|beside| weight_of(&beside.rows)).sum::<usize>();
     entry.memory.shrink(entry.bytes);
     entry.rows = vec![Held::Columns(together)];
     Ok(())
@@ -383,8 +387,10 @@ mod tests {
                 schema_id: 0,
                 key: None,
                 producer: None,
+                beside: Vec::new(),
+                left_out: Default::default(),
             };
-            record::put(&mut file, number, 0, &described, &rows).expect("put");
+            record::put(&mut file, number, 0, &described, &[&rows]).expect("put");
         }
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("1.log");

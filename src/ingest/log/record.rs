@@ -6,7 +6,8 @@
 //! 8   length    u64 le   of the content, without what fills it up to eight bytes
 //! 16  number    u64 le   of the entry; each is larger than the one before
 //! 24  durable   u64 le   how many bytes of this file were on the disk before this record was written
-//! 32  content            u32 le: length of the description; the description, JSON; the rows, an Arrow IPC stream
+//! 32  content            u32 le: length of the description; the description, JSON; the rows, an Arrow IPC
+//!                        stream for each table
 //! ```
 //!
 //! A power loss may leave any of the bytes that were not yet synced, in any order. So a record that cannot be read is the
@@ -20,6 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::ingest::claims::Position;
+use crate::ingest::receipt::LeftOut;
+use crate::ingest::waiting::Carried;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"fblg");
 const HEAD: usize = 32;
@@ -43,6 +46,25 @@ pub(in crate::ingest) struct Described {
     pub(in crate::ingest) key: Option<(String, String, String)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::ingest) producer: Option<Position>,
+    /// Whose rows follow those of the table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::ingest) beside: Vec<BesideDescribed>,
+    /// Rows of the request that do not fit.
+    #[serde(default, skip_serializing_if = "LeftOut::is_nothing")]
+    pub(in crate::ingest) left_out: LeftOut,
+}
+
+/// Rows of another table that are to be committed in the same transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::ingest) struct BesideDescribed {
+    /// Its namespace, as it is stored, and its name when the entry was written.
+    pub(in crate::ingest) namespace: String,
+    pub(in crate::ingest) table: String,
+    /// Its row and uuid, and the schema that the rows are of.
+    pub(in crate::ingest) table_id: String,
+    pub(in crate::ingest) table_uuid: String,
+    pub(in crate::ingest) schema_id: i32,
+    pub(in crate::ingest) what: Carried,
 }
 
 /// A record as it lies in a file.
@@ -60,7 +82,7 @@ pub(super) fn put(
     number: u64,
     durable: u64,
     described: &Described,
-    rows: &RecordBatch,
+    rows: &[&RecordBatch],
 ) -> Result<()> {
     let begin = out.len();
     out.extend_from_slice(&MAGIC.to_le_bytes());
@@ -70,9 +92,10 @@ pub(super) fn put(
     let text = serde_json::to_vec(described).map_err(failed)?;
     out.extend_from_slice(&u32::try_from(text.len()).map_err(failed)?.to_le_bytes());
     out.extend_from_slice(&text);
-    let mut writer = StreamWriter::try_new(&mut *out, &rows.schema()).map_err(failed)?;
-    writer.write(rows).and_then(|()| writer.finish()).map_err(failed)?;
-    drop(writer);
+    for rows in rows {
+        let mut writer = StreamWriter::try_new(&mut *out, &rows.schema()).map_err(failed)?;
+        writer.write(rows).and_then(|()| writer.finish()).map_err(failed)?;
+    }
     let length = (out.len() - begin - HEAD) as u64;
     out[begin + 8..begin + 16].copy_from_slice(&length.to_le_bytes());
     let checksum = crc32fast::hash(&out[begin + 8..]);
@@ -119,12 +142,16 @@ impl Record<'_> {
         serde_json::from_slice(self.parts()?.0).map_err(failed)
     }
 
-    /// Its rows.
-    pub(super) fn rows(&self) -> Result<RecordBatch> {
-        let reader = StreamReader::try_new(self.parts()?.1, None).map_err(failed)?;
-        let schema = reader.schema();
-        let batches = reader.collect::<Result<Vec<RecordBatch>, _>>().map_err(failed)?;
-        concat_batches(&schema, &batches).map_err(failed)
+    /// Its rows: those of its table, then those of each beside it.
+    pub(super) fn rows(&self) -> Result<Vec<RecordBatch>> {
+        let (mut rest, mut rows) = (self.parts()?.1, Vec::with_capacity(1));
+        while !rest.is_empty() {
+            let reader = StreamReader::try_new(&mut rest, None).map_err(failed)?;
+            let schema = reader.schema();
+            let batches = reader.collect::<Result<Vec<RecordBatch>, _>>().map_err(failed)?;
+            rows.push(concat_batches(&schema, &batches).map_err(failed)?);
+        }
+        Ok(rows)
     }
 
     fn parts(&self) -> Result<(&[u8], &[u8])> {
@@ -163,6 +190,8 @@ mod tests {
             schema_id: 3,
             key: Some(("s".to_owned(), "k".to_owned(), "f".to_owned())),
             producer: None,
+            beside: Vec::new(),
+            left_out: LeftOut::default(),
         }
     }
 
@@ -172,7 +201,7 @@ mod tests {
         for (number, value) in [(1, 1), (2, 2), (3, 3)] {
             starts.push(file.len());
             let durable = file.len() as u64;
-            put(&mut file, number, durable, &described(&format!("t{number}")), &rows(&[value; 5])).expect("put");
+            put(&mut file, number, durable, &described(&format!("t{number}")), &[&rows(&[value; 5])]).expect("put");
         }
         (file, starts)
     }
@@ -188,7 +217,10 @@ mod tests {
         let records = all(&bytes).expect("whole");
         assert_eq!(records.iter().map(|record| record.number).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(records[1].described().expect("read"), described("t2"));
-        assert_eq!(records[2].rows().expect("read"), rows(&[3; 5]));
+        assert_eq!(records[2].rows().expect("read"), [rows(&[3; 5])]);
+        let mut several = Vec::new();
+        put(&mut several, 1, 0, &described("t"), &[&rows(&[1]), &rows(&[2, 3])]).expect("put");
+        assert_eq!(all(&several).expect("whole")[0].rows().expect("read"), [rows(&[1]), rows(&[2, 3])]);
     }
 
     #[test]

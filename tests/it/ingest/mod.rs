@@ -2,12 +2,15 @@
 
 mod acknowledged;
 mod append;
+mod cells;
 mod formats;
 mod growth;
 mod once;
 mod refusals;
+mod rejected_days;
 mod tables;
 mod thinning;
+mod verdicts;
 mod writing;
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;

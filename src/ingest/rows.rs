@@ -1,39 +1,50 @@
-//! One row of JSON → one value for each column, or what is wrong with it.
+//! One row of text → one value for each column, or what is wrong with it.
+
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use std::sync::Arc;
 
-use super::Mark;
-use super::infer::{Guess, Looker, settled};
-use super::lexer::{Kind, Lexer, Syntax};
+use super::coerce::{self, Misfit};
+use super::columns::{Members, Node, Shape, Spans, Wanted};
+use super::decode::{CAPTURED, Evolution, Reading, Unknown};
+use super::json::infer::{Guess, Looker, Mixing};
+use super::json::lexer::{Kind, Lexer, Syntax};
+use super::manner::{Leniency, Manner};
+use super::scalar::{push_leniently, push_number, push_text, wrong_type};
+use super::values::Values;
+use super::verdict::{Path, Row, Verdicts};
 use crate::catalog::metadata::types::Primitive;
 use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::ingest::coerce::{self, Misfit, TimePrecision, Unit};
-use crate::ingest::columns::{Members, Node, Shape, Spans, Wanted};
-use crate::ingest::decode::{CAPTURED, Evolution, Reading, Unknown};
-use crate::ingest::evolve::Wish;
-use crate::ingest::values::Values;
-use crate::ingest::verdict::{Path, Row, Verdicts};
 
 /// Columns that take rows, and what was wrong with rows so far.
 pub(super) struct Rows {
     pub(super) members: Members,
     arrow: SchemaRef,
-    precision: TimePrecision,
-    unknown: Unknown,
+    pub(super) manner: Manner,
+    pub(super) unknown: Unknown,
     evolution: Evolution,
     /// The column that takes what no other column takes.
-    capture: Option<usize>,
+    pub(super) capture: Option<usize>,
     pub(super) verdicts: Verdicts,
     /// Whether a row asked for what the schema does not have.
     pub(super) wishing: bool,
     /// Whether a row had a field that the schema does not have.
     strangers: bool,
     /// Fields of the present row that the table has no column for, where one column takes them all.
-    captured: serde_json::Map<String, serde_json::Value>,
+    pub(super) captured: serde_json::Map<String, serde_json::Value>,
     /// Counts objects: a field that carries the current number has had its value.
     stamp: usize,
+}
+
+/// What is wrong so far, to be gone back to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    listed: usize,
+    rejected: usize,
+    bad_rows: usize,
+    total: usize,
+    wishing: bool,
 }
 
 impl Rows {
@@ -47,10 +58,10 @@ impl Rows {
             members,
             arrow: Arc::clone(&shape.arrow),
             capture,
-            precision: reading.precision,
+            manner: reading.manner,
             unknown: reading.unknown,
             evolution: reading.evolution,
-            verdicts: Verdicts::default(),
+            verdicts: Verdicts::new(reading.on_error),
             wishing: false,
             strangers: false,
             captured: serde_json::Map::new(),
@@ -65,13 +76,21 @@ impl Rows {
 
     /// Where things stand before a row.
     pub(super) fn mark(&self) -> Mark {
-        Mark::of(&self.verdicts, self.wishing)
+        let Verdicts { listed, rejected, bad_rows, total, .. } = &self.verdicts;
+        let (listed, rejected) = (listed.len(), rejected.len());
+        Mark { listed, rejected, bad_rows: *bad_rows, total: *total, wishing: self.wishing }
+    }
+
+    /// Whether something was found to be wrong since.
+    pub(super) fn is_worse_than(&self, mark: Mark) -> bool {
+        self.verdicts.total > mark.total
     }
 
     /// Takes back what a row was found to be before it was found to be unfinished. Its values go when the columns do.
     pub(super) fn back_to(&mut self, mark: Mark) {
-        let Mark { listed, bad_rows, total, wishing } = mark;
+        let Mark { listed, rejected, bad_rows, total, wishing } = mark;
         self.verdicts.listed.truncate(listed);
+        self.verdicts.rejected.truncate(rejected);
         (self.verdicts.bad_rows, self.verdicts.total, self.wishing) = (bad_rows, total, wishing);
         self.captured.clear();
     }
@@ -100,10 +119,10 @@ impl Rows {
 
 /// Where in a body a value stands.
 #[derive(Clone, Copy)]
-struct At<'a, 'p> {
-    row: Row<'a>,
-    path: &'p Path<'p>,
-    depth: usize,
+pub(super) struct At<'a, 'p> {
+    pub(super) row: Row<'a>,
+    pub(super) path: &'p Path<'p>,
+    pub(super) depth: usize,
 }
 
 impl Rows {
@@ -128,6 +147,12 @@ impl Rows {
         read
     }
 
+    /// Notes that a row cannot be read at all.
+    pub(super) fn unreadable(&mut self, row: Row<'_>, misfit: Misfit) {
+        self.verdicts.add(row, &Path::Root, misfit);
+        self.verdicts.bad_rows += 1;
+    }
+
     fn object<'a>(
         &mut self,
         lexer: &mut Lexer<'a>,
@@ -135,9 +160,7 @@ impl Rows {
         at: At<'a, '_>,
     ) -> std::result::Result<(), Syntax> {
         let At { row, path, depth } = at;
-        self.stamp += 1;
-        let stamp = self.stamp;
-        members.object = stamp;
+        let stamp = self.next_object(members);
         let mut guess = 0;
         lexer.members(depth, |lexer, key| {
             let path = Path::Field(path, &key);
@@ -152,6 +175,21 @@ impl Rows {
             }
             self.value(lexer, node, At { row, path: &path, depth: depth + 1 })
         })?;
+        self.fill(members, at);
+        Ok(())
+    }
+
+    /// Begins with another object, of which every column may have one value.
+    pub(super) fn next_object(&mut self, members: &mut Members) -> usize {
+        self.stamp += 1;
+        members.object = self.stamp;
+        self.stamp
+    }
+
+    /// Gives every column that had no value in an object one of none.
+    pub(super) fn fill(&mut self, members: &mut Members, at: At<'_, '_>) {
+        let At { row, path, depth } = at;
+        let stamp = members.object;
         for (index, node) in members.nodes.iter_mut().enumerate() {
             let captures = depth == 0 && self.capture == Some(index) && !self.captured.is_empty();
             match (node.seen == stamp, captures) {
@@ -161,27 +199,26 @@ impl Rows {
                     self.verdicts.add(row, &Path::Field(path, &node.name), Misfit::new("duplicate_key", detail));
                 }
                 (false, true) => node.push_text(&serde_json::Value::Object(self.captured.clone()).to_string()),
-                (false, false) => {
-                    if node.required {
-                        let name = Arc::clone(&node.name);
-                        self.null(node, row, &Path::Field(path, &name));
-                    }
-                    node.push_null();
+                (false, false) if node.required => {
+                    let name = Arc::clone(&node.name);
+                    self.nothing(node, row, &Path::Field(path, &name));
                 }
+                (false, false) => node.push_null(),
             }
         }
-        Ok(())
     }
 
-    fn value<'a>(&mut self, lexer: &mut Lexer<'a>, node: &mut Node, at: At<'a, '_>) -> std::result::Result<(), Syntax> {
+    pub(super) fn value<'a>(
+        &mut self,
+        lexer: &mut Lexer<'a>,
+        node: &mut Node,
+        at: At<'a, '_>,
+    ) -> std::result::Result<(), Syntax> {
         let At { row, path, depth } = at;
         let kind = lexer.kind()?;
         if kind == Kind::Null {
             lexer.word(kind)?;
-            if node.required {
-                self.null(node, row, path);
-            }
-            node.push_null();
+            self.nothing(node, row, path);
             return Ok(());
         }
         match (&mut node.values, kind) {
@@ -257,14 +294,35 @@ impl Rows {
                 builder.append_value(kind == Kind::True);
                 Ok(())
             }
-            (_, Kind::Number) => push_number(values, lexer.number()?),
-            (_, Kind::String) => push_text(values, &lexer.string()?, self.precision),
+            (_, Kind::Number) => {
+                let number = lexer.number()?;
+                self.if_lenient(push_number(values, number, self.manner), values, (kind, number))
+            }
+            (_, Kind::String) => {
+                let text = lexer.string()?;
+                self.if_lenient(push_text(values, &text, self.manner), values, (kind, &text))
+            }
             _ => {
-                lexer.skip(depth)?;
-                Err(wrong_type(values, kind))
+                let json = lexer.skip(depth)?;
+                self.if_lenient(Err(wrong_type(values, kind)), values, (kind, json))
             }
         };
         Ok(fit.err())
+    }
+
+    /// What did not fit is pushed all the same where the request says so and its meaning is plain.
+    fn if_lenient(
+        &self,
+        fit: std::result::Result<(), Misfit>,
+        values: &mut Values,
+        (kind, text): (Kind, &str),
+    ) -> std::result::Result<(), Misfit> {
+        match fit {
+            Err(misfit) if self.manner.leniency == Leniency::Lenient => {
+                push_leniently(values, kind, text, self.manner).map_err(|()| misfit)
+            }
+            fit => fit,
+        }
     }
 
     /// A field that the table has no column for; `at` is the place of its value.
@@ -280,7 +338,8 @@ impl Rows {
         match self.unknown {
             Unknown::Add => match members.wished_for(key, row.index) {
                 Wanted::Is(guess) => {
-                    Looker { row, verdicts: &mut self.verdicts }.value(lexer, guess, path, depth)?;
+                    Looker { row, verdicts: &mut self.verdicts, mixing: Mixing::of(self.manner) }
+                        .value(lexer, guess, path, depth)?;
                     self.wishing |= guess.is_something();
                 }
                 Wanted::Twice => {
@@ -301,10 +360,7 @@ impl Rows {
             Unknown::Ignore => drop(lexer.skip(depth)?),
             Unknown::Capture if self.capture.is_none() => {
                 lexer.skip(depth)?;
-                if let Wanted::Is(guess) = members.wished_for(CAPTURED, row.index) {
-                    *guess = Guess::text(row.index);
-                }
-                self.wishing = true;
+                self.want_capture(members, row);
             }
             Unknown::Capture => {
                 let value = serde_json::from_str(lexer.skip(depth)?).unwrap_or_default();
@@ -317,9 +373,25 @@ impl Rows {
         Ok(())
     }
 
+    /// Asks for the column that takes what no other column takes.
+    pub(super) fn want_capture(&mut self, members: &mut Members, row: Row<'_>) {
+        if let Wanted::Is(guess) = members.wished_for(CAPTURED, row.index) {
+            *guess = Guess::text(row.index);
+        }
+        self.wishing = true;
+    }
+
+    /// No value for a column.
+    pub(super) fn nothing(&mut self, node: &mut Node, row: Row<'_>, path: &Path<'_>) {
+        if node.required {
+            self.null(node, row, path);
+        }
+        node.push_null();
+    }
+
     /// No value for a column that is required: it may become optional, or the row is wrong.
     fn null(&mut self, node: &mut Node, row: Row<'_>, path: &Path<'_>) {
-        if self.evolution == Evolution::AddColumns && node.may_relax() {
+        if self.evolution.grows() && node.may_relax() {
             node.relaxed = true;
             self.wishing = true;
         } else {
@@ -329,7 +401,7 @@ impl Rows {
     }
 
     /// Whether a value that does not fit its column would fit one that is wider.
-    fn widen(&mut self, node: &mut Node, text: &str) -> bool {
+    pub(super) fn widen(&mut self, node: &mut Node, text: &str) -> bool {
         if self.evolution == Evolution::Strict {
             return false;
         }
@@ -337,10 +409,12 @@ impl Rows {
         let wider = match &node.values {
             Values::Int(_) => coerce::integer(text, i64::MIN, i64::MAX, "long").ok().map(|_| Primitive::Long),
             Values::Float(_) => coerce::double(text).ok().map(|_| Primitive::Double),
-            Values::Decimal(_, precision, scale) => coerce::decimal(text, 38, *scale).ok().map(|value| {
-                let digits = u8::try_from(value.unsigned_abs().checked_ilog10().unwrap_or(0) + 1).unwrap_or(38);
-                Primitive::Decimal { precision: digits.max(*precision), scale: *scale }
-            }),
+            Values::Decimal(_, precision, scale) => {
+                coerce::decimal(text, 38, *scale, self.manner.rounding).ok().map(|value| {
+                    let digits = u8::try_from(value.unsigned_abs().checked_ilog10().unwrap_or(0) + 1).unwrap_or(38);
+                    Primitive::Decimal { precision: digits.max(*precision), scale: *scale }
+                })
+            }
             _ => None,
         };
         let wider = wider.map(|wider| match (&node.wider, wider) {
@@ -356,6 +430,12 @@ impl Rows {
     }
 }
 
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rows")
+    }
+}
+
 /// Where the column is that takes what no other column takes; `None` if it is to be made.
 fn capturing(members: &Members, evolution: Evolution) -> Result<Option<usize>> {
     let unfit = |what: &str| {
@@ -367,34 +447,6 @@ fn capturing(members: &Members, evolution: Evolution) -> Result<Option<usize>> {
         Some(_) => unfit("is no text: leave them out with unknown_fields=ignore"),
         None if evolution == Evolution::Strict => unfit("does not exist: make it, or let schema=add-columns make it"),
         None => Ok(None),
-    }
-}
-
-/// What was wished for of these columns and of those inside them; `parent` is the struct they are in.
-pub(super) fn wishes_of(members: &Members, parent: Option<i32>, wishes: &mut Vec<Wish>) -> Result<()> {
-    for node in &members.nodes {
-        wishes_of_node(node, wishes)?;
-    }
-    for (name, guess) in members.wished() {
-        if let Some(kind) = settled(guess)? {
-            wishes.push(Wish::Add { parent, name: name.clone(), kind });
-        }
-    }
-    Ok(())
-}
-
-fn wishes_of_node(node: &Node, wishes: &mut Vec<Wish>) -> Result<()> {
-    if let Some(to) = &node.wider {
-        wishes.push(Wish::Widen { id: node.id, to: to.clone() });
-    }
-    if node.relaxed {
-        wishes.push(Wish::Relax { id: node.id });
-    }
-    match &node.values {
-        Values::Struct(members) => wishes_of(members, Some(node.id), wishes),
-        Values::List(element, _) => wishes_of_node(element, wishes),
-        Values::Map(_, value, _) => wishes_of_node(value, wishes),
-        _ => Ok(()),
     }
 }
 
@@ -418,73 +470,4 @@ fn is_nothing(lexer: &mut Lexer<'_>, depth: usize) -> bool {
         _ => return false,
     };
     nothing && read.is_ok()
-}
-
-fn push_number(values: &mut Values, text: &str) -> std::result::Result<(), Misfit> {
-    match values {
-        Values::Int(builder) => {
-            let value = coerce::integer(text, i64::from(i32::MIN), i64::from(i32::MAX), "int")?;
-            builder.append_value(i32::try_from(value).unwrap_or_default());
-        }
-        Values::Long(builder) => builder.append_value(coerce::integer(text, i64::MIN, i64::MAX, "long")?),
-        Values::Float(builder) => builder.append_value(coerce::float(text)?),
-        Values::Double(builder) => builder.append_value(coerce::double(text)?),
-        Values::Decimal(builder, precision, scale) => builder.append_value(coerce::decimal(text, *precision, *scale)?),
-        _ => return Err(wrong_type(values, Kind::Number)),
-    }
-    Ok(())
-}
-
-fn push_text(values: &mut Values, text: &str, precision: TimePrecision) -> std::result::Result<(), Misfit> {
-    match values {
-        Values::String(builder) => builder.append_value(text),
-        Values::Date(builder) => builder.append_value(coerce::date(text)?),
-        Values::Time(builder) => builder.append_value(coerce::time(text, precision)?),
-        Values::Timestamp(builder, zoned) => {
-            builder.append_value(coerce::timestamp(text, Unit::Micro, *zoned, precision)?);
-        }
-        Values::TimestampNs(builder, zoned) => {
-            builder.append_value(coerce::timestamp(text, Unit::Nano, *zoned, precision)?);
-        }
-        Values::Decimal(builder, digits, scale) if coerce::is_number(text) => {
-            builder.append_value(coerce::decimal(text, *digits, *scale)?);
-        }
-        Values::Uuid(builder) => push_fixed(builder, &coerce::uuid(text)?)?,
-        Values::Fixed(builder, length) => {
-            let bytes = coerce::bytes(text)?;
-            if bytes.len() != *length {
-                let has = bytes.len();
-                return Err(Misfit::new(
-                    "wrong_length",
-                    format!("the column holds exactly {length} bytes, the value has {has}"),
-                ));
-            }
-            push_fixed(builder, &bytes)?;
-        }
-        Values::Binary(builder) => builder.append_value(coerce::bytes(text)?),
-        _ => return Err(wrong_type(values, Kind::String)),
-    }
-    Ok(())
-}
-
-fn push_fixed(builder: &mut arrow::array::FixedSizeBinaryBuilder, bytes: &[u8]) -> std::result::Result<(), Misfit> {
-    builder.append_value(bytes).map_err(|_| Misfit::new("wrong_length", "the value has another length than the column"))
-}
-
-fn wrong_type(values: &Values, kind: Kind) -> Misfit {
-    let column = match values {
-        Values::Boolean(_) => "true or false",
-        Values::Int(_) | Values::Long(_) => "a whole number",
-        Values::Float(_) | Values::Double(_) => "a number",
-        Values::Decimal(..) => "a decimal number",
-        Values::Date(_) => "a date as a text",
-        Values::Time(_) => "a time as a text",
-        Values::Timestamp(..) | Values::TimestampNs(..) => "a date and time as a text",
-        Values::String(_) => "a text",
-        Values::Uuid(_) => "a UUID as a text",
-        Values::Fixed(..) | Values::Binary(_) => "bytes in base64",
-        Values::Struct(_) | Values::Map(..) => "an object",
-        Values::List(..) => "a list",
-    };
-    Misfit::new("wrong_type", format!("the column takes {column}, not {}", kind.word()))
 }

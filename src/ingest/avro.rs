@@ -1,0 +1,163 @@
+//! An Avro file → columns of the table's schema, once it is whole.
+//!
+//! The file is taken apart and checked first ([`Records`]), and its schema is looked through: a list may claim any number of
+//! items that take no bytes. What is left is decoded by rows, and each batch is judged like columns of any other format.
+
+use std::io::Cursor;
+
+use arrow_avro::reader::ReaderBuilder;
+use serde_json::Value as Json;
+
+use super::columnar::Columns;
+use super::columns::Shape;
+use super::decode::{Decoded, Reading, guarded, not_readable};
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::snapshot::container::{Records, TOO_LARGE};
+
+const WHAT: &str = "Avro file";
+
+/// Rows that are read at once.
+const BATCH_ROWS: usize = 1_024;
+
+/// What a null takes in columns is several times what it takes in a file: so much less may be in the file.
+const SPREAD: usize = 4;
+
+/// Reads one file.
+#[derive(Debug)]
+pub(super) struct AvroReader {
+    file: Vec<u8>,
+    columns: Columns,
+    /// Bytes that its columns may take.
+    most: usize,
+    /// Rows that it may have.
+    most_rows: usize,
+}
+
+impl AvroReader {
+    /// A reader of rows for a schema.
+    pub(super) fn new(shape: &Shape, reading: Reading) -> Result<Self> {
+        let (most, most_rows) = (reading.bounds.body_bytes, reading.bounds.rows);
+        Ok(Self { file: Vec::new(), columns: Columns::new(shape, reading, 0)?, most, most_rows })
+    }
+
+    /// Takes more of the file.
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        self.file.extend_from_slice(bytes);
+    }
+
+    /// Reads the file.
+    pub(super) fn finish(self) -> Result<Decoded> {
+        let Self { file, mut columns, most, most_rows } = self;
+        guarded(WHAT, || {
+            let records = Records::of(&file, (most / SPREAD) as u64).map_err(|why| match why {
+                TOO_LARGE => too_large(most / SPREAD),
+                why => Error::malformed(format!("Body is not a valid {WHAT}: {why}")).with_code("malformed_body"),
+            })?;
+            drop(file);
+            if records.count > most_rows {
+                let message = format!("Request has more than {most_rows} rows: send less at once");
+                return Err(Error::new(Kind::TooLarge, message));
+            }
+            check_schema(&records.schema)?;
+            let builder = ReaderBuilder::new().with_batch_size(BATCH_ROWS);
+            let reader = builder.build(Cursor::new(records.to_file())).map_err(unreadable)?;
+            for batch in reader {
+                columns.take(batch.map_err(unreadable)?)?;
+                if columns.weight() > most {
+                    return Err(too_large(most));
+                }
+            }
+            Ok(())
+        })?;
+        columns.finish()
+    }
+}
+
+fn too_large(most: usize) -> Error {
+    Error::new(Kind::TooLarge, format!("Body has more than {most} bytes when decompressed: send less at once"))
+}
+
+fn unreadable(error: arrow::error::ArrowError) -> Error {
+    not_readable(WHAT).because(error)
+}
+
+/// Refuses a schema whose lists or maps may hold items that take no bytes, or that is nested too deeply.
+fn check_schema(text: &str) -> Result<()> {
+    let schema: Json = serde_json::from_str(text).map_err(|error| not_readable(WHAT).because(error))?;
+    let mut pending = vec![(&schema, 0)];
+    while let Some((schema, depth)) = pending.pop() {
+        if depth > limits::SCHEMA_DEPTH_MAX {
+            return Err(
+                Error::malformed(format!("The {WHAT}'s schema is nested too deeply")).with_code("malformed_body")
+            );
+        }
+        if let Some(items) = schema.get("items").or_else(|| schema.get("values"))
+            && takes_nothing(items, 0)
+        {
+            let message = format!("The {WHAT} has a list or map of items that take no bytes: {items}");
+            return Err(Error::malformed(message).with_code("malformed_body"));
+        }
+        match schema {
+            Json::Array(branches) => pending.extend(branches.iter().map(|branch| (branch, depth + 1))),
+            Json::Object(members) => pending.extend(members.values().map(|member| (member, depth + 1))),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether a value of this type may take no bytes. Of a type that is only named nothing is known here: it is taken to.
+fn takes_nothing(schema: &Json, depth: usize) -> bool {
+    const SOME: [&str; 7] = ["boolean", "int", "long", "float", "double", "bytes", "string"];
+    let kind = schema.get("type").unwrap_or(schema);
+    match kind {
+        _ if depth > limits::SCHEMA_DEPTH_MAX => true,
+        // The number of the branch takes a byte.
+        Json::Array(_) => false,
+        Json::Object(_) => takes_nothing(kind, depth + 1),
+        Json::String(name) => match name.as_str() {
+            "array" | "map" | "enum" => false,
+            "fixed" => schema["size"].as_u64() == Some(0),
+            "record" | "error" => {
+                let fields = schema["fields"].as_array();
+                fields.is_none_or(|fields| fields.iter().all(|field| takes_nothing(&field["type"], depth + 1)))
+            }
+            name => !SOME.contains(&name),
+        },
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_take_bytes() {
+        let list = |items: &str| check_schema(&format!(r#"{{"type":"array","items":{items}}}"#)).is_ok();
+        for fine in [
+            r#""int""#,
+            r#"["null","int"]"#,
+            r#"{"type":"string"}"#,
+            r#"{"type":"fixed","name":"f","size":2}"#,
+            r#"{"type":"record","name":"r","fields":[{"name":"a","type":"null"},{"name":"b","type":"long"}]}"#,
+            r#"{"type":"array","items":"int"}"#,
+            r#"{"type":"long","logicalType":"timestamp-millis"}"#,
+        ] {
+            assert!(list(fine), "{fine}");
+        }
+        for empty in [
+            r#""null""#,
+            r#"{"type":"fixed","name":"f","size":0}"#,
+            r#""named""#,
+            "7",
+            r#"{"type":"record","name":"r","fields":[]}"#,
+            r#"{"type":"map","values":"null"}"#,
+            r#"{"type":"record","name":"r","fields":[{"name":"a","type":{"type":"null"}}]}"#,
+        ] {
+            assert!(!list(empty), "{empty}");
+        }
+        assert!(check_schema(&format!("{}1{}", "[".repeat(100), "]".repeat(100))).is_err());
+    }
+}

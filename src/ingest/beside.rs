@@ -1,0 +1,134 @@
+//! Rows of other tables that are committed with a request's: dead letters, and rows of a body for many tables.
+//!
+//! They follow their table like others. Where it is gone, who waits is told; what is acknowledged is written without them,
+//! and they are counted and reported.
+
+use super::columns::Shape;
+use super::flush::{Target, schema_changed};
+use super::held;
+use super::held::Held;
+use super::intake::lifted;
+use super::lift::Gone;
+use super::queue::Queues;
+use super::waiting::Waiting;
+use crate::error::{Error, Kind, Result, What};
+use crate::names::Tabular;
+
+/// What came of bringing the rows beside a group's under the columns that their tables have.
+pub(super) enum AlignedBeside {
+    /// The tables, in the order in which each request has rows of them.
+    Under(Vec<Target>, Vec<Waiting>),
+    /// A table has another name or is gone; the requests are not for the same tables any more.
+    Changed(Vec<Waiting>),
+    Failed(Vec<Waiting>, Error),
+}
+
+impl Queues {
+    /// The rows of other tables under the columns that those have now. All requests of the group have rows of the same.
+    pub(super) async fn beside_under_one_schema(&self, mut group: Vec<Waiting>) -> AlignedBeside {
+        let tables: Vec<Target> = match group.first() {
+            Some(first) => first.beside.iter().map(|beside| beside.target.clone()).collect(),
+            None => return AlignedBeside::Under(Vec::new(), group),
+        };
+        let mut targets = Vec::with_capacity(tables.len());
+        for (at, table) in tables.into_iter().enumerate() {
+            let shape = match self.present_shape(&table).await {
+                Ok(shape) => shape,
+                Err(error) if error.kind() == Kind::NotFound(What::Table) => {
+                    return self.follow_beside(group, at, &table, &error).await;
+                }
+                Err(error) => return AlignedBeside::Failed(group, error),
+            };
+            let target = Target { schema_id: shape.schema.schema_id, ..table };
+            let mut aligned = Vec::with_capacity(group.len());
+            let mut changed = false;
+            for one in group {
+                match self.align_beside(one, at, (&target, &shape)) {
+                    Fitting::Fits(one) => aligned.push(one),
+                    Fitting::Without(one) => {
+                        changed = true;
+                        aligned.push(one);
+                    }
+                    Fitting::Refused => {}
+                }
+            }
+            group = aligned;
+            if changed {
+                return AlignedBeside::Changed(group);
+            }
+            targets.push(target);
+        }
+        AlignedBeside::Under(targets, group)
+    }
+
+    async fn present_shape(&self, target: &Target) -> Result<Shape> {
+        let table = self.catalog.load_table(&target.name).await?;
+        let row = self.catalog.find(&target.name).await?;
+        if row.id != target.row || *row.uuid != *target.uuid {
+            return Err(Tabular::Table.missing(&target.name));
+        }
+        Shape::of(table.metadata.current_schema()?)
+    }
+
+    fn align_beside(&self, mut one: Waiting, at: usize, (target, shape): (&Target, &Shape)) -> Fitting {
+        let Some(beside) = one.beside.get_mut(at) else { return Fitting::Fits(one) };
+        if beside.target.schema_id == target.schema_id {
+            return Fitting::Fits(one);
+        }
+        let acknowledged = matches!(one.whom, super::waiting::Whom::Nobody(_));
+        let gone = if acknowledged { Gone::LeftOut } else { Gone::Refused };
+        let rows = vec![Held::Columns(beside.rows.clone())];
+        let fit = held::columns(&rows).and_then(|rows| lifted(&rows, shape.arrow.fields(), gone));
+        match fit.map(|rows| rows.and_then(|rows| rows.into_iter().next())) {
+            Ok(Some(rows)) => {
+                (beside.rows, beside.target) = (rows, target.clone());
+                Fitting::Fits(one)
+            }
+            _ if acknowledged => {
+                self.leave(&mut one, at, "the table's columns changed");
+                Fitting::Without(one)
+            }
+            Ok(None) => {
+                one.settle(Err(schema_changed()));
+                Fitting::Refused
+            }
+            Err(error) => {
+                one.settle(Err(error));
+                Fitting::Refused
+            }
+        }
+    }
+
+    /// A table beside has another name, or is gone.
+    async fn follow_beside(&self, mut group: Vec<Waiting>, at: usize, target: &Target, gone: &Error) -> AlignedBeside {
+        match self.catalog.name_of(&target.row, &target.uuid).await {
+            Err(error) => return AlignedBeside::Failed(group, error),
+            Ok(Some(name)) => {
+                let beside = group.iter_mut().filter_map(|one| one.beside.get_mut(at));
+                beside.for_each(|beside| beside.target.name = name.clone());
+                return AlignedBeside::Changed(group);
+            }
+            Ok(None) => {}
+        }
+        let (mut kept, told): (Vec<Waiting>, Vec<Waiting>) = group.into_iter().partition(Waiting::is_acknowledged);
+        told.into_iter().for_each(|one| one.settle(Err(gone.copy())));
+        kept.iter_mut().for_each(|one| self.leave(one, at, "the table is gone"));
+        AlignedBeside::Changed(kept)
+    }
+
+    /// Gives up rows that were acknowledged.
+    fn leave(&self, one: &mut Waiting, at: usize, why: &'static str) {
+        let lost = one.beside.remove(at);
+        let (table, rows) = (lost.target.name.joined(), lost.rows.num_rows());
+        tracing::error!(table, rows, why, "rows that were acknowledged are lost");
+        self.counts.lost(&table, why, rows);
+    }
+}
+
+/// What came of bringing a request's rows of another table under its columns.
+enum Fitting {
+    Fits(Waiting),
+    /// It goes on without them.
+    Without(Waiting),
+    Refused,
+}

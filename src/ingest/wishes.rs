@@ -1,0 +1,45 @@
+//! What rows of text have asked for that the schema does not have.
+
+use super::columns::{Members, Node};
+use super::evolve::Wish;
+use super::json::infer::settled;
+use super::rows::Rows;
+use super::values::Values;
+use crate::error::Result;
+
+impl Rows {
+    /// All of it.
+    pub(super) fn wishes(&self) -> Result<Vec<Wish>> {
+        let mut wishes = Vec::new();
+        wishes_of(&self.members, None, &mut wishes)?;
+        Ok(wishes)
+    }
+}
+
+/// What was wished for of these columns and of those inside them; `parent` is the struct they are in.
+fn wishes_of(members: &Members, parent: Option<i32>, wishes: &mut Vec<Wish>) -> Result<()> {
+    for node in &members.nodes {
+        wishes_of_node(node, wishes)?;
+    }
+    for (name, guess) in members.wished() {
+        if let Some(kind) = settled(guess)? {
+            wishes.push(Wish::Add { parent, name: name.clone(), kind });
+        }
+    }
+    Ok(())
+}
+
+fn wishes_of_node(node: &Node, wishes: &mut Vec<Wish>) -> Result<()> {
+    if let Some(to) = &node.wider {
+        wishes.push(Wish::Widen { id: node.id, to: to.clone() });
+    }
+    if node.relaxed {
+        wishes.push(Wish::Relax { id: node.id });
+    }
+    match &node.values {
+        Values::Struct(members) => wishes_of(members, Some(node.id), wishes),
+        Values::List(element, _) => wishes_of_node(element, wishes),
+        Values::Map(_, value, _) => wishes_of_node(value, wishes),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,86 @@
+//! Objects that are read and never written: files of a bucket that are pushed into tables.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use super::described::Surroundings;
+use super::location::Location;
+use super::opening;
+use super::settings::{StoreSettings, WarehouseSettings};
+use crate::error::{Error, Kind, Result, What};
+
+/// A bucket.
+#[derive(Debug)]
+pub struct Source {
+    store: Arc<dyn ObjectStore>,
+    /// Its URL, with the slash behind it.
+    root: String,
+}
+
+/// An object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its URL.
+    pub location: String,
+    /// Its bytes.
+    pub size: u64,
+    /// What changes when it does, if the store says so.
+    pub etag: Option<String>,
+}
+
+impl Source {
+    /// The bucket that a URL names, reached as a warehouse in it is, else as the environment says. Nothing is asked of it
+    /// yet.
+    pub fn open(url: &str, warehouses: &[WarehouseSettings], around: &Surroundings) -> Result<Self> {
+        let folder = url.rsplit_once('/').map_or(url, |(folder, _)| folder);
+        let location = Location::parse(folder)?;
+        let same = |one: &&WarehouseSettings| {
+            Location::parse(&one.url)
+                .is_ok_and(|root| root.scheme() == location.scheme() && root.bucket() == location.bucket())
+        };
+        let elsewhere = StoreSettings { ambient: around.ambient.clone(), ..StoreSettings::default() };
+        let settings = warehouses.iter().find(same).map_or(&elsewhere, |one| &one.store);
+        let (store, _) = opening::open(&location, settings)?;
+        let key = location.to_string();
+        let root = key.splitn(4, '/').take(3).collect::<Vec<_>>().join("/") + "/";
+        Ok(Self { store, root })
+    }
+
+    /// The objects of a folder whose names `is_meant`; folders inside it are not looked into.
+    pub async fn list(&self, folder: &str, is_meant: impl Fn(&str) -> bool + Send) -> Result<Vec<Entry>> {
+        let prefix = self.path(folder)?;
+        let listed = self.store.list_with_delimiter(Some(&prefix)).await.map_err(|error| unreachable(folder, error))?;
+        let meant = listed.objects.into_iter().filter(|one| one.location.filename().is_some_and(&is_meant));
+        let entry = |one: object_store::ObjectMeta| Entry {
+            location: format!("{}{}", self.root, one.location),
+            size: one.size,
+            etag: one.e_tag.or_else(|| Some(one.last_modified.timestamp_millis().to_string())),
+        };
+        Ok(meant.map(entry).collect())
+    }
+
+    /// Bytes of an object; fewer where it ends before.
+    pub async fn read(&self, location: &str, range: Range<u64>) -> Result<Bytes> {
+        let read = self.store.get_range(&self.path(location)?, range).await;
+        read.map_err(|error| unreachable(location, error))
+    }
+
+    fn path(&self, location: &str) -> Result<Path> {
+        let key = location.strip_prefix(&self.root).unwrap_or_default();
+        Path::parse(key.trim_matches('/'))
+            .map_err(|error| Error::illegal(format!("{location} names no object")).because(error))
+    }
+}
+
+fn unreachable(location: &str, error: object_store::Error) -> Error {
+    match error {
+        object_store::Error::NotFound { .. } => {
+            Error::new(Kind::NotFound(What::File), format!("{location} is not there")).because(error)
+        }
+        error => Error::new(Kind::Unavailable, format!("{location} cannot be read now")).because(error),
+    }
+}
