@@ -16,7 +16,7 @@ use crate::auth::Mode;
 use crate::catalog::once::KeySettings;
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::ingest::IngestSettings;
+use crate::ingest::{HashKeys, IngestSettings, Rules};
 use crate::lake::described::Surroundings;
 use crate::lake::seal::SealKey;
 use crate::lake::settings::WarehouseSettings;
@@ -141,7 +141,15 @@ fn ingest(settings: &Settings) -> Result<IngestSettings> {
         Some(Ok(number)) if number > 0 => Ok(number),
         Some(_) => Err(Error::illegal(format!("{key} must be a whole number of at least 1"))),
     };
+    let hash_keys = HashKeys::new(settings.named("ingest.hash-keys.", ""));
+    let rules = settings.named("ingest.tables.", ".rules").into_iter().map(|(table, text)| {
+        let rules = Rules::parse(&text, &hash_keys);
+        let wrong = |error: Error| Error::illegal(format!("ingest.tables.{table:?}.rules: {}", error.message()));
+        rules.map_err(wrong).map(|rules| (table, rules))
+    });
     let made = IngestSettings {
+        rules: rules.collect::<Result<_>>()?,
+        routes: settings.named("ingest.routes.", ""),
         memory: bytes("ingest.memory", usual.memory)?,
         body: bytes("ingest.body", usual.body)?,
         body_decoded: bytes("ingest.body-decoded", usual.body_decoded)?,
@@ -149,6 +157,7 @@ fn ingest(settings: &Settings) -> Result<IngestSettings> {
         row: bytes("ingest.row", usual.row)?,
         nesting: count("ingest.nesting", usual.nesting)?,
         auto_create: settings.flag("ingest.auto-create").unwrap_or(usual.auto_create),
+        hash_keys,
     };
     if made.nesting > 256 {
         return Err(Error::illegal(format!("ingest.nesting = {} is too deep: at most 256", made.nesting)));

@@ -183,6 +183,34 @@ pub const ROW_ERRORS_LISTED: usize = 100;
 /// Bytes after which no more is said of what is wrong with one row that is left out.
 pub const REJECTED_MESSAGE_BYTES: usize = 1_000;
 
+/// Rows that rules are tried on at once.
+pub const PREVIEW_ROWS_MAX: usize = 1_000;
+
+/// Rules of one table. Each is followed for each row.
+pub const RULES_MAX: usize = 100;
+
+/// Bytes of a table's rules, which stand in its metadata.
+pub const RULES_BYTES_MAX: usize = 256 << 10;
+
+/// Levels of nesting up to which rules look into rows. No configuration lets rows be nested deeper (`ingest.nesting`): what is
+/// too deep here comes back as it is, and its reader refuses it.
+pub const RULE_NESTING_MAX: usize = 256;
+
+/// Characters of a pattern, and of what is put in the place of what it finds.
+pub const RULE_PATTERN_CHARS_MAX: usize = 1_000;
+
+/// Bytes of a compiled pattern, and of what it remembers while it searches. A few classes of letters take 100 kB.
+pub const RULE_PATTERN_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes that rules may add to a row beyond its own size once more: rules that feed on one another would fill the memory.
+pub const RULE_GROWTH_BYTES: usize = 1 << 20;
+
+/// Tables' rules that are kept as they were understood.
+pub const RULES_KEPT: u64 = 1_000;
+
+/// Changes of a table's columns that are asked for at once.
+pub const SCHEMA_CHANGES_MAX: usize = 100;
+
 /// Rows of one request that may be left out. A body of which so many do not fit is not what its sender takes it for.
 pub const REJECTED_ROWS_MAX: usize = 100_000;
 

@@ -9,7 +9,16 @@ pub(super) enum Shape {
     Number,
     /// A list of texts; in the environment, separated by commas.
     List,
+    /// A list of anything, kept as JSON.
+    Json,
 }
+
+/// Keys behind which names are chosen freely, and what such a name may be followed by.
+pub(super) const NAMED: &[(&str, &str, Shape)] = &[
+    ("ingest.hash-keys.", "", Shape::Text),
+    ("ingest.routes.", "", Shape::Text),
+    ("ingest.tables.", ".rules", Shape::Json),
+];
 
 /// The keys outside `warehouses`.
 pub(super) const KEYS: &[(&str, Shape)] = &[
@@ -61,8 +70,15 @@ pub(super) fn shape_of(key: &str) -> Option<Shape> {
     let find = |keys: &[(&str, Shape)], key: &str| keys.iter().find(|(name, _)| *name == key).map(|(_, shape)| *shape);
     match split_warehouse(key) {
         Some((_, inner)) => find(WAREHOUSE_KEYS, inner),
-        None => find(KEYS, key),
+        None => find(KEYS, key).or_else(|| {
+            NAMED.iter().find(|(before, behind, _)| named(key, before, behind).is_some()).map(|(_, _, shape)| *shape)
+        }),
     }
+}
+
+/// The name in a key that stands between these.
+pub(super) fn named<'a>(key: &'a str, before: &str, behind: &str) -> Option<&'a str> {
+    key.strip_prefix(before)?.strip_suffix(behind).filter(|name| !name.is_empty())
 }
 
 /// The name and the inner key of `warehouses.<name>.<key>`.

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use figment::Figment;
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Value as TomlValue};
+use indexmap::IndexMap;
 
-use super::keys::{Shape, nearest, shape_of};
+use super::keys::{Shape, named, nearest, shape_of};
 use crate::error::{Error, Result};
 use crate::lake::settings::Ambient;
 
@@ -107,6 +108,15 @@ impl Settings {
         }
     }
 
+    /// The texts of keys behind which names are chosen freely, by those names.
+    pub(super) fn named(&self, before: &str, behind: &str) -> IndexMap<String, String> {
+        let one = |(key, value): (&String, &Value)| match value {
+            Value::Text(text) => Some((named(key, before, behind)?.to_owned(), text.clone())),
+            _ => None,
+        };
+        self.values.iter().filter_map(one).collect()
+    }
+
     /// The names of the configured warehouses.
     pub(super) fn warehouses(&self) -> Vec<String> {
         let names =
@@ -124,6 +134,7 @@ impl Settings {
                 | (Value::Flag(_), Shape::Flag)
                 | (Value::Number(_), Shape::Number)
                 | (Value::List(_), Shape::List)
+                | (Value::Text(_), Shape::Json)
         );
         if !fits {
             let expected = match shape {
@@ -131,6 +142,7 @@ impl Settings {
                 Shape::Flag => "true or false",
                 Shape::Number => "a whole number",
                 Shape::List => "a list of texts",
+                Shape::Json => "a list",
             };
             return Err(Error::illegal(format!("{source}: {key} must be {expected}")));
         }
@@ -199,6 +211,13 @@ fn flatten(settings: &mut Settings, source: &str, before: &str, dict: Dict) -> R
                 flatten(settings, source, &path, inner)?;
                 continue;
             }
+            TomlValue::Array(_, items) if shape_of(&path) == Some(Shape::Json) => {
+                let text = serde_json::to_string(&items);
+                Value::Text(text.map_err(|_| Error::illegal(format!("{source}: {path} cannot be read")))?)
+            }
+            TomlValue::String(_, _) if shape_of(&path) == Some(Shape::Json) => {
+                return Err(Error::illegal(format!("{source}: {path} must be a list")));
+            }
             TomlValue::String(_, text) => Value::Text(text),
             TomlValue::Bool(_, flag) => Value::Flag(flag),
             TomlValue::Array(_, items) => {
@@ -244,7 +263,7 @@ fn environment_key(settings: &Settings, name: &str) -> Option<String> {
 
 fn parse_plain(source: &str, shape: Shape, text: &str) -> Result<Value> {
     match shape {
-        Shape::Text => Ok(Value::Text(text.to_owned())),
+        Shape::Text | Shape::Json => Ok(Value::Text(text.to_owned())),
         Shape::List => Ok(Value::List(
             text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect(),
         )),

@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use futures::stream;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -14,6 +16,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::error::Failure;
+use super::events;
 use super::extract::{DottedPath, Query, discard, pieces};
 use super::ingest_options::options;
 use super::keyed::IDEMPOTENCY_KEY;
@@ -128,8 +131,10 @@ pub(super) struct Problem {
             (String = "text/csv"),
             (String = "text/tab-separated-values"),
             (Vec<u8> = "application/avro"),
+            (Object = "application/cloudevents+json"),
+            (Object = "application/cloudevents-batch+json"),
         ),
-        description = "A JSON array of objects, one object, or objects line by line; lines of cells; an Arrow IPC stream; a Parquet or Avro file. Content-Encoding gzip, zstd, lz4 or br",
+        description = "A JSON array of objects, one object, or objects line by line; lines of cells; an Arrow IPC stream; a Parquet or Avro file; CloudEvents, one, many, or one with its attributes in headers. Content-Encoding gzip, zstd, lz4 or br",
     ),
     responses(
         (status = 200, description = "Committed", body = IngestResponse),
@@ -155,7 +160,7 @@ pub(super) async fn append(
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
     let prepared = prepare(&api, candidates, &query, &parts).await;
-    let Prepared { served, append, admitted } = match prepared {
+    let Prepared { served, mut append, admitted } = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             let waits = parts.headers.contains_key(EXPECT);
@@ -165,15 +170,44 @@ pub(super) async fn append(
             return Err(error.into());
         }
     };
+    append.headers = parts.headers;
     let most = served.ingest.settings().body;
+    if events::is_binary(&append.headers) {
+        return one_event(&served, append, admitted, (body, most)).await;
+    }
     let mut body = pieces(body, most);
     match served.ingest.append(append, admitted, &mut body).await {
-        Ok(Outcome::Taken(receipt)) => Ok(answer(receipt)),
-        Ok(Outcome::Refused { rows, verdicts }) => Ok(refusal(rows, verdicts)),
+        Ok(outcome) => Ok(answer_of(outcome)),
         Err(error) => {
             discard(body.into_inner()).await;
             Err(error.into())
         }
+    }
+}
+
+/// Takes an event whose attributes are in the headers.
+async fn one_event(
+    served: &Served,
+    append: Append,
+    admitted: Reserved,
+    (body, most): (Body, usize),
+) -> Result<Response, Failure> {
+    let data = match events::whole(body, most).await {
+        Ok(data) => data,
+        Err((error, body)) => {
+            discard(body).await;
+            return Err(error.into());
+        }
+    };
+    let event = events::structured(&append.headers, &data)?;
+    let mut body = stream::iter([Ok(event)]);
+    Ok(answer_of(served.ingest.append(append, admitted, &mut body).await?))
+}
+
+pub(super) fn answer_of(outcome: Outcome) -> Response {
+    match outcome {
+        Outcome::Taken(receipt) => answer(receipt),
+        Outcome::Refused { rows, verdicts } => refusal(rows, verdicts),
     }
 }
 
@@ -188,11 +222,16 @@ struct Prepared {
 async fn prepare(api: &Api, candidates: Vec<TableName>, query: &Query, request: &Parts) -> Result<Prepared> {
     let headers = &request.headers;
     let served = asked_for(api, query)?.served;
-    let format = Format::parse(header(headers, &CONTENT_TYPE))?;
+    let binary = events::is_binary(headers);
+    let format = if binary { Format::Events } else { Format::parse(header(headers, &CONTENT_TYPE))? };
     let tabs = header(headers, &CONTENT_TYPE).is_some_and(|kind| kind.contains("tab-separated"));
     let mut options = options(query, if tabs { b'\t' } else { b',' })?;
     options.request_id = header(headers, &REQUEST_ID).unwrap_or_default().to_owned();
     let encoding = Encoding::parse(header(headers, &CONTENT_ENCODING))?;
+    if binary && encoding != Encoding::Identity {
+        let message = "An event whose attributes are in headers is not compressed: send it without Content-Encoding";
+        return Err(Error::new(Kind::UnsupportedMedia, message).with_code("unsupported_encoding"));
+    }
     let key = key(&served, request)?;
     let producer = producer(headers)?;
     let table = served.catalog.meant(candidates).await?;
@@ -202,7 +241,11 @@ async fn prepare(api: &Api, candidates: Vec<TableName>, query: &Query, request: 
         return Err(Error::new(Kind::TooLarge, format!("Request body has more than {most} bytes: send less at once")));
     }
     let admitted = served.ingest.admit(&table, declared.unwrap_or(1))?;
-    Ok(Prepared { append: Append { table, format, encoding, options, key, producer }, served, admitted })
+    Ok(Prepared {
+        append: Append { table, format, encoding, options, key, producer, headers: HeaderMap::new() },
+        served,
+        admitted,
+    })
 }
 
 /// Whose keys a request's are.

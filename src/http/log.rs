@@ -167,7 +167,7 @@ enum RequestKind {
 impl RequestKind {
     fn of(request: &Request) -> Self {
         let (method, path) = (request.method(), request.uri().path());
-        let rows = *method == Method::POST && path.starts_with("/ingest/");
+        let rows = *method == Method::POST && path.starts_with("/ingest/") && !path.ends_with("/schema");
         match rows {
             true => Self::Rows,
             false if reads(method) => Self::Look,

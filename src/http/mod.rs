@@ -8,11 +8,14 @@ mod case;
 mod count;
 mod docs;
 mod error;
+mod events;
 mod extract;
 mod health;
 mod iceberg;
 mod ingest;
 mod ingest_options;
+mod ingest_rules;
+mod ingest_schema;
 mod ingest_state;
 mod keyed;
 mod log;
@@ -175,11 +178,14 @@ pub(crate) fn routes_and_document() -> (Router<Api>, Document) {
         .routes(routes!(ingest_state::look_up))
         .routes(routes!(ingest_state::table_status))
         .routes(routes!(ingest_state::flush_table))
+        .routes(routes!(ingest_schema::change_schema))
         // Operations.
         .routes(routes!(manage::check))
         .routes(routes!(manage::put_function, manage::drop_function))
         .routes(routes!(rollback::metadata_log))
         .routes(routes!(rollback::roll_back))
+        .routes(routes!(ingest_rules::show_rules, ingest_rules::set_rules, ingest_rules::drop_rules))
+        .routes(routes!(ingest_rules::preview_rules))
         .routes(routes!(managed::list_warehouses, managed::add_warehouse))
         .routes(routes!(managed::show_warehouse, managed::change_warehouse, managed::remove_warehouse))
         .routes(routes!(tokens::list_tokens, tokens::create_token))

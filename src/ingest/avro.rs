@@ -8,9 +8,9 @@ use std::io::Cursor;
 use arrow_avro::reader::ReaderBuilder;
 use serde_json::Value as Json;
 
-use super::columnar::Columns;
 use super::columns::Shape;
 use super::decode::{Decoded, Reading, guarded, not_readable};
+use super::sink::Sink;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::snapshot::container::{Records, TOO_LARGE};
@@ -27,7 +27,7 @@ const SPREAD: usize = 4;
 #[derive(Debug)]
 pub(super) struct AvroReader {
     file: Vec<u8>,
-    columns: Columns,
+    columns: Sink,
     /// Bytes that its columns may take.
     most: usize,
     /// Rows that it may have.
@@ -38,7 +38,7 @@ impl AvroReader {
     /// A reader of rows for a schema.
     pub(super) fn new(shape: &Shape, reading: Reading) -> Result<Self> {
         let (most, most_rows) = (reading.bounds.body_bytes, reading.bounds.rows);
-        Ok(Self { file: Vec::new(), columns: Columns::new(shape, reading, 0)?, most, most_rows })
+        Ok(Self { file: Vec::new(), columns: Sink::new(shape, reading)?, most, most_rows })
     }
 
     /// Takes more of the file.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::evolve::{self, Wish};
-use super::{AppendOptions, Ingest, layout, settings};
+use super::{AppendOptions, Ingest, events, layout, settings};
 use crate::catalog::create::Description;
 use crate::catalog::metadata::TableMetadata;
 use crate::catalog::metadata::schema::Schema;
@@ -64,6 +64,12 @@ pub(super) async fn of_rows(
     let spec = options.partition_by.as_deref().map(|text| layout::partition_by(text, &schema)).transpose()?;
     let order = options.sort_by.as_deref().map(|text| layout::sort_by(text, &schema)).transpose()?;
     let description = Description { schema, spec, order, properties: settings::created_properties() };
+    make(ingest, table, description, options).await
+}
+
+/// Creates a table of events.
+pub(super) async fn of_events(ingest: &Ingest, table: &TableName, options: &AppendOptions) -> Result<Arc<Loaded>> {
+    let description = events::described(options.partition_by.as_deref(), options.sort_by.as_deref())?;
     make(ingest, table, description, options).await
 }
 

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+use serde_json::Value as Json;
 
 use super::coerce::Misfit;
 use super::text::{Layout, Rest, TextReader};
@@ -196,6 +197,11 @@ impl TextReader {
                         .unreadable(row, Misfit::new("invalid_utf8", format!("cell {name:?} is not UTF-8")));
                 }
             }
+        }
+        if let Some(rewriting) = self.rows.rewriting.clone() {
+            let cell = |(name, text): (&String, Option<&str>)| (name.clone(), text.map_or(Json::Null, Json::from));
+            let object: serde_json::Map<String, Json> = header.names.iter().zip(texts).map(cell).collect();
+            return self.rows.cells_rewritten(&rewriting, &Json::Object(object).to_string(), row);
         }
         self.rows.record(header.names.iter().map(String::as_str).zip(texts), row, self.reading.bounds.nesting);
     }

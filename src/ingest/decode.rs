@@ -12,6 +12,7 @@ use super::ipc::IpcReader;
 use super::manner::Manner;
 use super::memory::weight_of;
 use super::parquet_file::ParquetReader;
+use super::rewriting::Rewriting;
 use super::text::{KeptText, TextReader};
 use super::verdict::{OnError, Verdicts};
 use crate::error::{Error, Kind, Result};
@@ -29,10 +30,12 @@ pub enum Format {
     Csv,
     /// An Avro file.
     Avro,
+    /// `CloudEvents`, as JSON is framed.
+    Events,
 }
 
 impl Format {
-    const ALL: [(&str, Self); 14] = [
+    const ALL: [(&str, Self); 16] = [
         ("application/json", Self::Json),
         ("application/x-ndjson", Self::Json),
         ("application/ndjson", Self::Json),
@@ -47,6 +50,8 @@ impl Format {
         ("text/tab-separated-values", Self::Csv),
         ("application/avro", Self::Avro),
         ("avro/binary", Self::Avro),
+        ("application/cloudevents+json", Self::Events),
+        ("application/cloudevents-batch+json", Self::Events),
     ];
 
     /// Reads a `Content-Type` header. Forms and plain text are refused although they may hold JSON: a browser sends them
@@ -58,7 +63,8 @@ impl Format {
         known.map(|(_, format)| format).ok_or_else(|| {
             let message = format!(
                 "Content-Type {sent:?} is not spoken here: send application/json, application/x-ndjson, text/csv, \
-                 text/tab-separated-values, application/avro, application/vnd.apache.arrow.stream or \
+                 text/tab-separated-values, application/avro, application/cloudevents+json, \
+                 application/cloudevents-batch+json, application/vnd.apache.arrow.stream or \
                  application/vnd.apache.parquet"
             );
             Error::new(Kind::UnsupportedMedia, message)
@@ -73,6 +79,7 @@ impl Format {
             Self::Parquet => "parquet",
             Self::Csv => "csv",
             Self::Avro => "avro",
+            Self::Events => "cloudevents",
         }
     }
 }
@@ -133,6 +140,8 @@ pub(super) struct Reading {
     pub(super) on_error: OnError,
     /// How cells are written, where there are cells.
     pub(super) dialect: Dialect,
+    /// What is made of each row before.
+    pub(super) rewriting: Option<Rewriting>,
     pub(super) bounds: Bounds,
     pub(super) evolution: Evolution,
     pub(super) unknown: Unknown,
@@ -193,7 +202,7 @@ impl Reader {
     /// A reader of rows for a schema.
     pub(super) fn new(format: Format, shape: &Shape, reading: &Reading) -> Result<Self> {
         Ok(match format {
-            Format::Json => Self::Text(Box::new(TextReader::json(shape, reading.clone())?)),
+            Format::Json | Format::Events => Self::Text(Box::new(TextReader::json(shape, reading.clone())?)),
             Format::Csv => Self::Text(Box::new(TextReader::csv(shape, reading.clone())?)),
             Format::Arrow => Self::Arrow(Box::new(IpcReader::new(shape, reading.clone())?)),
             Format::Parquet => Self::Parquet(Box::new(ParquetReader::new(shape, reading.clone())?)),
@@ -264,6 +273,7 @@ pub(super) mod tests {
         },
         on_error: OnError::Abort,
         dialect: Dialect::CSV,
+        rewriting: None,
         bounds: Bounds { rows: 1_000_000, row_bytes: 1 << 20, nesting: 64, column_bytes: 1 << 30, body_bytes: 1 << 28 },
         evolution: Evolution::Strict,
         unknown: Unknown::Refuse,

@@ -75,7 +75,7 @@ fn change_of(metadata: &TableMetadata, wishes: &[Wish]) -> Result<Option<Change>
     }))
 }
 
-fn check_width(columns: usize, most: usize) -> Result<()> {
+pub(super) fn check_width(columns: usize, most: usize) -> Result<()> {
     if columns <= most {
         return Ok(());
     }
@@ -106,7 +106,7 @@ fn grown(schema: &Schema, last_column_id: i32, wishes: &[Wish]) -> Result<Option
 }
 
 /// The fields of the struct with this id, or those at the top.
-fn members(fields: &mut Vec<Field>, parent: Option<i32>) -> Option<&mut Vec<Field>> {
+pub(super) fn members(fields: &mut Vec<Field>, parent: Option<i32>) -> Option<&mut Vec<Field>> {
     let Some(id) = parent else { return Some(fields) };
     match &mut find(fields, id)?.kind {
         Type::Struct(members) => Some(members),
@@ -115,7 +115,7 @@ fn members(fields: &mut Vec<Field>, parent: Option<i32>) -> Option<&mut Vec<Fiel
 }
 
 /// The field with this id.
-fn find(fields: &mut [Field], id: i32) -> Option<&mut Field> {
+pub(super) fn find(fields: &mut [Field], id: i32) -> Option<&mut Field> {
     fields.iter_mut().find_map(|field| find_in(field, id))
 }
 
@@ -143,7 +143,7 @@ fn add(fields: &mut Vec<Field>, name: &str, kind: &Type, next: &mut i32) -> Resu
     Ok(true)
 }
 
-fn give_ids(field: &mut Field, next: &mut i32) -> Result<()> {
+pub(super) fn give_ids(field: &mut Field, next: &mut i32) -> Result<()> {
     *next = next.checked_add(1).ok_or_else(|| {
         Error::new(Kind::Unprocessable, "The table has no column id left").with_code("too_many_columns")
     })?;

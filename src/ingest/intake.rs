@@ -15,10 +15,13 @@ use super::columns::Shape;
 use super::counts::Counts;
 use super::csv::Dialect;
 use super::decode::{self, Decoded, Evolution, Format, Kept, Reader, Reading, Unknown};
+use super::events::{self, EventShape};
 use super::held::{Held, Readers, Seen, Text};
 use super::inflate::{Encoding, Inflater};
 use super::lift::{Gone, lift};
 use super::memory::{Reserved, weight_of};
+use super::rewriting::Rewriting;
+use super::rules::Facts;
 use super::verdict::{OnError, Verdicts};
 use super::{Append, AppendOptions, Ingest, create, evolve, flush, settings};
 use crate::catalog::Loaded;
@@ -156,21 +159,43 @@ impl Ingest {
         memory: Reserved,
         body: &mut (impl Stream<Item = Result<Bytes>> + Unpin + Send),
     ) -> Result<Read> {
+        let existing = create::existing(&self.catalog, &request.table, &request.options).await?;
+        self.note_facts(request, existing.as_deref())?;
         let Append { table, options, .. } = &*request;
-        let existing = create::existing(&self.catalog, table, options).await?;
         let (reading, readers) = match &existing {
             Some(loaded) => {
                 self.complaints.look_at(table, &loaded.metadata);
-                (self.reading(&loaded.metadata, options)?, self.shapes.of(&loaded.metadata)?)
+                (self.reading(table, &loaded.metadata, options)?, self.shapes.of(&loaded.metadata)?)
             }
             None if !self.settings.auto_create => return Err(Tabular::Table.missing(table)),
-            None => (self.first_reading(options), Arc::new(Readers::new(Shape::of(&Arc::new(no_columns()))?))),
+            None => {
+                let schema = Arc::new(if options.events {
+                    events::schema(options.partition_by.as_deref())
+                } else {
+                    no_columns()
+                });
+                (self.reading_for(table, None, options)?, Arc::new(Readers::new(Shape::of(&schema)?)))
+            }
         };
         let (how, most_bytes) = ((request.format, request.encoding), self.settings.body_decoded);
         let counts = self.counts.clone();
         let begin = Body { how, most_bytes, reading, readers, begun: None, counts, memory, bytes: 0 };
         let (understood, memory, bytes) = self.read(request, (begin, existing.as_deref()), body).await?;
         Ok(Read { existing, understood, memory, bytes })
+    }
+
+    /// Keeps of a request what is made into rows with its own.
+    fn note_facts(&self, request: &mut Append, existing: Option<&Loaded>) -> Result<()> {
+        let own = existing.map(|loaded| &loaded.metadata.properties);
+        let rules = self.rules.of(&self.settings, &request.table, own)?;
+        request.options.events = request.format == Format::Events;
+        if rules.is_empty() && !request.options.events {
+            return Ok(());
+        }
+        let header = |name: &str| Some((name.to_owned(), request.headers.get(name)?.to_str().ok()?.to_owned()));
+        let headers = rules.headers().filter_map(header).collect();
+        request.options.facts = Some(Arc::new(Facts { headers, now_ms: self.catalog.clock().now_ms() }));
+        Ok(())
     }
 
     async fn read(
@@ -198,7 +223,9 @@ impl Ingest {
         // Text as it is can only be so much work; what is compressed, or not ours to decode, is elsewhere.
         let plain = request.encoding == Encoding::Identity && request.format == Format::Json;
         match all {
-            0..=limits::WAITS_AS_TEXT_BYTES if plain && table.is_some() => reading.look(pieces),
+            0..=limits::WAITS_AS_TEXT_BYTES if plain && table.is_some() && reading.reading.rewriting.is_none() => {
+                reading.look(pieces)
+            }
             0..=INLINE_BYTES if plain => reading.finish(pieces),
             _ => self.compute(move || reading.finish(pieces)).await,
         }
@@ -231,10 +258,21 @@ impl Ingest {
                     let uuid = loaded.metadata.table_uuid.as_deref().ok_or_else(settings::no_uuid)?;
                     evolve::grow(&self.catalog, table, uuid, &decoded.wishes).await?
                 }
+                None if options.events => {
+                    let made = create::of_events(self, table, options).await?;
+                    let shape = Shape::of(made.metadata.current_schema()?)?;
+                    let like = |batch: &RecordBatch| batch.schema().fields() == shape.arrow.fields();
+                    if !decoded.batches.iter().all(like) {
+                        // Somebody else was first, and made another table.
+                        return Err(flush::schema_changed());
+                    }
+                    existing = Some(made);
+                    continue;
+                }
                 None => create::of_rows(self, table, &decoded.wishes, options).await?,
             };
             failpoint::at("ingest.created")?;
-            let reading = self.reading(&grown.metadata, options)?;
+            let reading = self.reading(table, &grown.metadata, options)?;
             (decoded, memory) = self.read_again(&grown.metadata, reading, decoded, memory).await?;
             bytes = decoded.batches.iter().map(weight_of).sum();
             existing = Some(grown);
@@ -266,13 +304,40 @@ impl Ingest {
         .await
     }
 
-    fn reading(&self, metadata: &TableMetadata, options: &AppendOptions) -> Result<Reading> {
+    fn reading(&self, table: &TableName, metadata: &TableMetadata, options: &AppendOptions) -> Result<Reading> {
         settings::check_table(metadata)?;
         let evolution = Evolution::of(options.schema, &metadata.properties)?;
         let unknown = Unknown::of(options.unknown_fields, &metadata.properties, evolution)?;
         let on_error = OnError::of(options.on_error, &metadata.properties)?;
         let version = metadata.format_version;
-        Ok(Reading { on_error, evolution, unknown, version, ..self.first_reading(options) })
+        Ok(Reading { on_error, evolution, unknown, version, ..self.reading_for(table, Some(metadata), options)? })
+    }
+
+    /// How rows are read, but for what a table says of itself; of one that is not there yet, its rows are all there is.
+    fn reading_for(
+        &self,
+        table: &TableName,
+        metadata: Option<&TableMetadata>,
+        options: &AppendOptions,
+    ) -> Result<Reading> {
+        let usual = self.first_reading(options);
+        let Some(facts) = &options.facts else { return Ok(usual) };
+        let shape = match metadata {
+            Some(metadata) => EventShape::of(metadata.current_schema()?),
+            None => EventShape::of(&events::schema(options.partition_by.as_deref())),
+        };
+        let own;
+        let properties = match metadata {
+            Some(metadata) => Some(&metadata.properties),
+            None if options.events => {
+                own = events::described(options.partition_by.as_deref(), None)?.properties;
+                Some(&own)
+            }
+            None => None,
+        };
+        let rules = self.rules.of(&self.settings, table, properties)?;
+        let events = options.events.then_some(shape);
+        Ok(Reading { rewriting: Some(Rewriting { events, rules, facts: Arc::clone(facts) }), ..usual })
     }
 
     /// How the rows are read that a table is made of: they know no field yet.
@@ -281,6 +346,7 @@ impl Ingest {
             manner: options.manner,
             on_error: options.on_error.unwrap_or_default(),
             dialect: options.dialect.clone().unwrap_or(Dialect::CSV),
+            rewriting: None,
             bounds: self.settings.bounds(),
             evolution: Evolution::AddColumns,
             unknown: Unknown::Add,

@@ -3,9 +3,9 @@
 use arrow::buffer::Buffer;
 use arrow::ipc::reader::StreamDecoder;
 
-use super::columnar::Columns;
 use super::columns::Shape;
 use super::decode::{Decoded, Reading, guarded, not_readable};
+use super::sink::Sink;
 use crate::error::{Error, Result};
 
 const WHAT: &str = "Arrow IPC stream (buffers are not compressed: use Content-Encoding)";
@@ -13,13 +13,13 @@ const WHAT: &str = "Arrow IPC stream (buffers are not compressed: use Content-En
 /// Reads one stream.
 pub(super) struct IpcReader {
     decoder: StreamDecoder,
-    columns: Columns,
+    columns: Sink,
 }
 
 impl IpcReader {
     /// A reader of rows for a schema.
     pub(super) fn new(shape: &Shape, reading: Reading) -> Result<Self> {
-        Ok(Self { decoder: StreamDecoder::new(), columns: Columns::new(shape, reading, 0)? })
+        Ok(Self { decoder: StreamDecoder::new(), columns: Sink::new(shape, reading)? })
     }
 
     /// Takes more of the stream.

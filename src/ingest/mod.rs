@@ -25,6 +25,7 @@ mod create;
 mod csv;
 mod dead_letters;
 mod decode;
+mod events;
 mod evolve;
 mod files;
 mod fit;
@@ -50,10 +51,15 @@ mod partition;
 mod path;
 mod queue;
 mod receipt;
+mod reshape;
+mod rewriting;
 mod rows;
+mod rules;
 mod scalar;
 mod settings;
+mod sink;
 mod spelled;
+mod table_rules;
 mod text;
 mod thin;
 mod thrift;
@@ -69,6 +75,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
+use http::HeaderMap;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::catalog::Catalog;
@@ -90,7 +97,10 @@ pub use manner::{Counting, Leniency, Manner, Rounding, TimePrecision};
 pub use memory::Reserved;
 pub use queue::Buffered;
 pub use receipt::{Ack, LeftOut, Place, Receipt};
+pub use reshape::{Change, Earnest, Reshaped};
+pub use rules::{HashKeys, Rules};
 pub use settings::IngestSettings;
+pub use table_rules::{Said, TableRules};
 pub use verdict::{OnError, RowError, Verdicts};
 
 use claims::{Ahead, Claims, KeysUnderWay};
@@ -126,6 +136,10 @@ pub struct AppendOptions {
     pub ack: Ack,
     /// What the request is called in logs.
     pub request_id: String,
+    /// Whether its rows are events.
+    events: bool,
+    /// What is made into rows with its own, where that is so.
+    facts: Option<Arc<rules::Facts>>,
 }
 
 /// One request.
@@ -143,6 +157,8 @@ pub struct Append {
     pub key: Option<KeySent>,
     /// Its place in what a producer sends.
     pub producer: Option<Position>,
+    /// Its headers, of which tables' rules may make columns.
+    pub headers: HeaderMap,
 }
 
 /// The key of a request whose body is still to come.
@@ -200,6 +216,7 @@ pub struct Ingest {
     complaints: Complaints,
     counts: Counts,
     shapes: Shapes,
+    rules: settings::KnownRules,
     /// What the warehouses have in common.
     log: Log,
     settings: Arc<IngestSettings>,
@@ -221,6 +238,7 @@ impl Ingest {
             catalog,
             counts,
             shapes: Shapes::default(),
+            rules: settings::KnownRules::default(),
             complaints: Complaints::default(),
             log,
             settings: Arc::new(settings),

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
-use super::columnar::Columns;
 use super::columns::Shape;
 use super::decode::{Decoded, Reading, guarded, not_readable};
+use super::sink::Sink;
 use super::thrift::{FOOTER, PAGE, Walked, walk};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -26,7 +26,7 @@ const BATCH_ROWS: usize = 8_192;
 /// Reads one file.
 pub(super) struct ParquetReader {
     file: Vec<u8>,
-    columns: Columns,
+    columns: Sink,
     most: usize,
 }
 
@@ -34,7 +34,7 @@ impl ParquetReader {
     /// A reader of rows for a schema.
     pub(super) fn new(shape: &Shape, reading: Reading) -> Result<Self> {
         let most = reading.bounds.body_bytes;
-        Ok(Self { file: Vec::new(), columns: Columns::new(shape, reading, 0)?, most })
+        Ok(Self { file: Vec::new(), columns: Sink::new(shape, reading)?, most })
     }
 
     /// Takes more of the file.

@@ -11,7 +11,8 @@ use super::decode::{CAPTURED, Evolution, Reading, Unknown};
 use super::json::infer::{Guess, Looker, Mixing};
 use super::json::lexer::{Kind, Lexer, Syntax};
 use super::manner::{Leniency, Manner};
-use super::scalar::{push_leniently, push_number, push_text, wrong_type};
+use super::rewriting::Rewriting;
+use super::scalar::{push_cell, push_leniently, push_number, push_text, wrong_type};
 use super::values::Values;
 use super::verdict::{Path, Row, Verdicts};
 use crate::catalog::metadata::types::Primitive;
@@ -22,6 +23,13 @@ pub(super) struct Rows {
     pub(super) members: Members,
     arrow: SchemaRef,
     pub(super) manner: Manner,
+    /// What is made of a row before it is read.
+    pub(super) rewriting: Option<Rewriting>,
+    /// What texts are in the row that is read.
+    pub(super) texts: Texts,
+    pub(super) nesting: usize,
+    /// What was made of the row that was last found to be wrong.
+    pub(super) made: Option<String>,
     pub(super) unknown: Unknown,
     evolution: Evolution,
     /// The column that takes what no other column takes.
@@ -35,6 +43,15 @@ pub(super) struct Rows {
     pub(super) captured: serde_json::Map<String, serde_json::Value>,
     /// Counts objects: a field that carries the current number has had its value.
     stamp: usize,
+}
+
+/// What the texts of a row are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Texts {
+    /// Texts.
+    AsTheyAre,
+    /// Cells, which may be anything.
+    Cells,
 }
 
 /// What is wrong so far, to be gone back to.
@@ -59,6 +76,10 @@ impl Rows {
             arrow: Arc::clone(&shape.arrow),
             capture,
             manner: reading.manner,
+            rewriting: reading.rewriting.clone(),
+            texts: Texts::AsTheyAre,
+            made: None,
+            nesting: reading.bounds.nesting,
             unknown: reading.unknown,
             evolution: reading.evolution,
             verdicts: Verdicts::new(reading.on_error),
@@ -128,6 +149,18 @@ pub(super) struct At<'a, 'p> {
 impl Rows {
     /// Takes a row.
     pub(super) fn row<'a>(&mut self, lexer: &mut Lexer<'a>, row: Row<'a>) -> std::result::Result<(), Syntax> {
+        match self.rewriting.clone() {
+            None => self.object_row(lexer, row),
+            Some(rewriting) => {
+                let text = lexer.skip(0)?;
+                self.rewritten(&rewriting, text, row);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes a row as it is.
+    pub(super) fn object_row<'a>(&mut self, lexer: &mut Lexer<'a>, row: Row<'a>) -> std::result::Result<(), Syntax> {
         let before = self.verdicts.total;
         let kind = lexer.kind()?;
         let mut members = std::mem::take(&mut self.members);
@@ -300,7 +333,11 @@ impl Rows {
             }
             (_, Kind::String) => {
                 let text = lexer.string()?;
-                self.if_lenient(push_text(values, &text, self.manner), values, (kind, &text))
+                let fit = match self.texts {
+                    Texts::AsTheyAre => push_text(values, &text, self.manner),
+                    Texts::Cells => push_cell(values, &text, self.manner),
+                };
+                self.if_lenient(fit, values, (kind, &text))
             }
             _ => {
                 let json = lexer.skip(depth)?;

@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use moka::sync::Cache;
 
 use super::decode::{Bounds, Evolution, Unknown};
+use super::rules::{HashKeys, Rules};
 use super::verdict::OnError;
 use super::writing::compression;
 use crate::catalog::metadata::TableMetadata;
@@ -29,6 +30,12 @@ pub struct IngestSettings {
     pub nesting: usize,
     /// Whether a missing table is created from its first rows.
     pub auto_create: bool,
+    /// Rules of tables that have none of their own, by name.
+    pub rules: IndexMap<String, Rules>,
+    /// What tables' rules may hash with.
+    pub hash_keys: HashKeys,
+    /// The table that each route leads to; where there are none, a route is a table's name.
+    pub routes: IndexMap<String, String>,
 }
 
 impl Default for IngestSettings {
@@ -41,6 +48,9 @@ impl Default for IngestSettings {
             row: 16 << 20,
             nesting: 64,
             auto_create: true,
+            rules: IndexMap::new(),
+            hash_keys: HashKeys::default(),
+            routes: IndexMap::new(),
         }
     }
 }
@@ -58,6 +68,8 @@ impl IngestSettings {
 }
 
 const SCHEMA: &str = "floeberg.ingest.schema";
+/// The property of a table's rules.
+pub(super) const RULES: &str = "floeberg.ingest.rules";
 const ON_ERROR: &str = "floeberg.ingest.on-error";
 const UNKNOWN_FIELDS: &str = "floeberg.ingest.unknown-fields";
 const MAX_COLUMNS: &str = "floeberg.ingest.max-columns";
@@ -171,6 +183,36 @@ const FOLLOWED_OF_COLUMNS: &[&str] = &[
     "write.parquet.dict-encoding-enabled.column.",
     "write.parquet.stats-enabled.column.",
 ];
+
+/// Rules that were read lately, by their text. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct KnownRules(Cache<String, Rules>);
+
+impl Default for KnownRules {
+    fn default() -> Self {
+        Self(Cache::new(limits::RULES_KEPT))
+    }
+}
+
+impl KnownRules {
+    /// The rules of a table: its own, else those of the configuration.
+    pub(super) fn of(
+        &self,
+        settings: &IngestSettings,
+        table: &TableName,
+        own: Option<&IndexMap<String, String>>,
+    ) -> Result<Rules> {
+        let Some(text) = own.and_then(|own| own.get(RULES)) else {
+            return Ok(settings.rules.get(&table.joined()).cloned().unwrap_or_default());
+        };
+        if let Some(known) = self.0.get(text) {
+            return Ok(known);
+        }
+        let rules = Rules::parse(text, &settings.hash_keys)?;
+        self.0.insert(text.clone(), rules.clone());
+        Ok(rules)
+    }
+}
 
 /// Of which tables it was said that they have properties that are not followed.
 #[derive(Debug, Clone)]

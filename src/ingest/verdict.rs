@@ -91,6 +91,16 @@ impl Verdicts {
         self.note((row.index, line), pointer, misfit);
     }
 
+    /// Notes an error of a row, of which something was made before.
+    pub(super) fn add_made(&mut self, row: Row<'_>, pointer: String, misfit: Misfit) {
+        let told = format!("{pointer}: {}: a rule of the table cannot take the value", misfit.code);
+        self.note((row.index, Some(row.line())), pointer, misfit);
+        // What is kept does not quote what the rules may have to keep away.
+        if let Some(last) = self.rejected.last_mut() {
+            last.message = told;
+        }
+    }
+
     /// Notes an error of a row that is no text.
     pub(super) fn add_at(&mut self, index: usize, pointer: String, misfit: Misfit) {
         self.note((index, None), pointer, misfit);

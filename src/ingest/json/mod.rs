@@ -73,7 +73,7 @@ impl TextReader {
             }
             let ends = lexer.place();
             if !left_out && self.rows.is_worse_than(before) {
-                self.rows.verdicts.came_as(|| text[start..ends].trim_end().to_owned());
+                self.rows.keep_raw(|| text[start..ends].trim_end().to_owned());
             }
             framing = if framing == Framing::Rows { Framing::Rows } else { Framing::AfterItem };
             (taken, self.layout) = (ends, Layout::Json(framing));

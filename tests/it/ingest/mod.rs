@@ -3,11 +3,14 @@
 mod acknowledged;
 mod append;
 mod cells;
+mod events;
 mod formats;
 mod growth;
 mod once;
 mod refusals;
 mod rejected_days;
+mod reshape;
+mod rules;
 mod tables;
 mod thinning;
 mod verdicts;
