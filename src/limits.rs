@@ -183,6 +183,9 @@ pub const ROW_ERRORS_LISTED: usize = 100;
 /// Bytes after which no more is said of what is wrong with one row that is left out.
 pub const REJECTED_MESSAGE_BYTES: usize = 1_000;
 
+/// Tables that the rows of one body may be for.
+pub const ROUTED_TABLES_MAX: usize = 100;
+
 /// Rows that rules are tried on at once.
 pub const PREVIEW_ROWS_MAX: usize = 1_000;
 

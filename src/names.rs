@@ -95,6 +95,24 @@ pub struct TableName {
 }
 
 impl TableName {
+    /// The tables that a text may mean: `ns.t`, levels and name joined by dots or by `%1F`.
+    pub fn meant_by(text: &str) -> Result<Vec<Self>> {
+        let malformed = || Error::malformed(format!("{text:?} is not a namespace and a name joined by a dot"));
+        let parts: Vec<&str> = text.split(LEVEL_SEPARATOR).collect();
+        if let [levels @ .., name] = &parts[..]
+            && !levels.is_empty()
+        {
+            return Ok(vec![Self::new(Namespace::new(levels)?, name)?]);
+        }
+        let (levels, name) = text.rsplit_once('.').ok_or_else(malformed)?;
+        let mut meant = vec![Self::new(Namespace::new(&[levels])?, name)?];
+        let several: Vec<&str> = levels.split('.').collect();
+        if let (true, Ok(namespace)) = (several.len() > 1, Namespace::new(&several)) {
+            meant.push(Self::new(namespace, name)?);
+        }
+        Ok(meant)
+    }
+
     /// A name in a namespace; an empty or overlong one is refused.
     pub fn new(namespace: Namespace, name: &str) -> Result<Self> {
         check_name("Table name", name)?;

@@ -8,9 +8,9 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{CONTENT_TYPE, EXPECT};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -18,17 +18,10 @@ use super::Api;
 use super::error::Failure;
 use super::events;
 use super::extract::{DottedPath, Query, discard, pieces};
-use super::ingest_options::options;
-use super::keyed::IDEMPOTENCY_KEY;
-use super::log::REQUEST_ID;
+use super::ingest_request::{Sent, declared, key, producer, sent};
 use super::warehouses::asked_for;
-use crate::auth::Token;
-use crate::catalog::once::Fingerprint;
-use crate::error::{Error, Kind, Result};
-use crate::ingest::{
-    Ack, Append, Encoding, Format, KeySent, Outcome, Place, Position, Receipt, Reserved, RowError, Verdicts, check_key,
-};
-use crate::limits;
+use crate::error::{Error, Result};
+use crate::ingest::{Ack, Append, Outcome, Place, Receipt, Reserved, RowError, Verdicts};
 use crate::names::TableName;
 use crate::warehouses::Served;
 
@@ -159,21 +152,40 @@ pub(super) async fn append(
     request: Request,
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
-    let prepared = prepare(&api, candidates, &query, &parts).await;
-    let Prepared { served, mut append, admitted } = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            let waits = parts.headers.contains_key(EXPECT);
-            if !waits {
-                discard(body).await;
-            }
-            return Err(error.into());
-        }
-    };
+    match prepare(&api, candidates, &query, &parts).await {
+        Ok(prepared) => take(prepared, parts, body).await,
+        Err(error) => Err(refuse(error, &parts, body).await),
+    }
+}
+
+/// Refuses a request whose body was not read.
+pub(super) async fn refuse(error: Error, parts: &Parts, body: Body) -> Failure {
+    if !parts.headers.contains_key(EXPECT) {
+        discard(body).await;
+    }
+    error.into()
+}
+
+/// Takes the rows of a request to one table.
+pub(super) async fn to_one_table(
+    served: Arc<Served>,
+    candidates: Vec<TableName>,
+    parameters: &[(String, String)],
+    (parts, body): (Parts, Body),
+) -> Result<Response, Failure> {
+    match prepare_for(served, candidates, parameters, &parts).await {
+        Ok(prepared) => take(prepared, parts, body).await,
+        Err(error) => Err(refuse(error, &parts, body).await),
+    }
+}
+
+async fn take(prepared: Prepared, parts: Parts, body: Body) -> Result<Response, Failure> {
+    let Prepared { served, mut append, admitted } = prepared;
     append.headers = parts.headers;
     let most = served.ingest.settings().body;
     if events::is_binary(&append.headers) {
-        return one_event(&served, append, admitted, (body, most)).await;
+        // Few are: the others need not make room for it.
+        return Box::pin(one_event(&served, append, admitted, (body, most))).await;
     }
     let mut body = pieces(body, most);
     match served.ingest.append(append, admitted, &mut body).await {
@@ -220,98 +232,27 @@ struct Prepared {
 
 /// Everything that can be said of a request before its body is read.
 async fn prepare(api: &Api, candidates: Vec<TableName>, query: &Query, request: &Parts) -> Result<Prepared> {
-    let headers = &request.headers;
     let served = asked_for(api, query)?.served;
-    let binary = events::is_binary(headers);
-    let format = if binary { Format::Events } else { Format::parse(header(headers, &CONTENT_TYPE))? };
-    let tabs = header(headers, &CONTENT_TYPE).is_some_and(|kind| kind.contains("tab-separated"));
-    let mut options = options(query, if tabs { b'\t' } else { b',' })?;
-    options.request_id = header(headers, &REQUEST_ID).unwrap_or_default().to_owned();
-    let encoding = Encoding::parse(header(headers, &CONTENT_ENCODING))?;
-    if binary && encoding != Encoding::Identity {
-        let message = "An event whose attributes are in headers is not compressed: send it without Content-Encoding";
-        return Err(Error::new(Kind::UnsupportedMedia, message).with_code("unsupported_encoding"));
-    }
+    prepare_for(served, candidates, query.all(), request).await
+}
+
+/// The same of a request to a warehouse that is known, with these parameters.
+async fn prepare_for(
+    served: Arc<Served>,
+    candidates: Vec<TableName>,
+    parameters: &[(String, String)],
+    request: &Parts,
+) -> Result<Prepared> {
+    let Sent { format, encoding, options } = sent(request, parameters)?;
     let key = key(&served, request)?;
-    let producer = producer(headers)?;
+    let producer = producer(&request.headers)?;
     let table = served.catalog.meant(candidates).await?;
-    let most = served.ingest.settings().body;
-    let declared = header(headers, &CONTENT_LENGTH).and_then(|text| text.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > most) {
-        return Err(Error::new(Kind::TooLarge, format!("Request body has more than {most} bytes: send less at once")));
-    }
-    let admitted = served.ingest.admit(&table, declared.unwrap_or(1))?;
+    let admitted = served.ingest.admit(&table, declared(&served, request)?)?;
     Ok(Prepared {
         append: Append { table, format, encoding, options, key, producer, headers: HeaderMap::new() },
         served,
         admitted,
     })
-}
-
-/// Whose keys a request's are.
-pub(super) fn scope_of(request: &Parts) -> String {
-    let token = request.extensions.get::<Token>().map_or("", |token| token.id.as_str());
-    format!("ingest {token}")
-}
-
-fn key(served: &Served, request: &Parts) -> Result<Option<KeySent>> {
-    let Some(text) = printable(&request.headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
-    check_key(&text)?;
-    let of_header = |name: &HeaderName| header(&request.headers, name).unwrap_or_default().as_bytes();
-    let parts = [
-        served.catalog.warehouse().name().as_str().as_bytes(),
-        request.uri.path().as_bytes(),
-        request.uri.query().unwrap_or_default().as_bytes(),
-        of_header(&CONTENT_TYPE),
-        of_header(&CONTENT_ENCODING),
-    ];
-    Ok(Some(KeySent { scope: scope_of(request), text, request: Fingerprint::of(&parts) }))
-}
-
-/// The request's place in what its producer sends, if it says who that is.
-fn producer(headers: &HeaderMap) -> Result<Option<Position>> {
-    let id = printable(headers, &PRODUCER_ID)?;
-    let epoch = number(headers, &PRODUCER_EPOCH)?;
-    let sequence = number(headers, &PRODUCER_SEQ)?;
-    let offset_token = printable(headers, &OFFSET_TOKEN)?;
-    let Some(producer) = id else {
-        if epoch.is_none() && sequence.is_none() && offset_token.is_none() {
-            return Ok(None);
-        }
-        return Err(Error::malformed("X-Producer-Epoch, X-Producer-Seq and X-Offset-Token need an X-Producer-Id"));
-    };
-    if sequence.is_none() && offset_token.is_none() {
-        return Err(Error::malformed("X-Producer-Id needs an X-Producer-Seq or an X-Offset-Token"));
-    }
-    Ok(Some(Position { producer, epoch: epoch.unwrap_or(0), sequence, offset_token }))
-}
-
-/// A header of 1 to so many printable ASCII characters.
-fn printable(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>> {
-    let Some(value) = headers.get(name) else { return Ok(None) };
-    let (most, text) = (limits::PRODUCER_TEXT_CHARS, value.to_str().unwrap_or_default());
-    if text.is_empty() || text.len() > most || text.contains('\t') {
-        let sent = String::from_utf8_lossy(value.as_bytes());
-        return Err(Error::malformed(format!("{name} {sent:?} is not 1 to {most} printable ASCII characters")));
-    }
-    Ok(Some(text.to_owned()))
-}
-
-fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<i64>> {
-    let Some(text) = printable(headers, name)? else { return Ok(None) };
-    match text.parse::<i64>() {
-        Ok(number) if number >= 0 => Ok(Some(number)),
-        _ => Err(Error::malformed(format!("{name} {text:?} is not a whole number from 0 on"))),
-    }
-}
-
-const PRODUCER_ID: HeaderName = HeaderName::from_static("x-producer-id");
-const PRODUCER_EPOCH: HeaderName = HeaderName::from_static("x-producer-epoch");
-const PRODUCER_SEQ: HeaderName = HeaderName::from_static("x-producer-seq");
-const OFFSET_TOKEN: HeaderName = HeaderName::from_static("x-offset-token");
-
-fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 fn answer(receipt: Receipt) -> Response {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::extract::Query;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::ingest::{
@@ -10,10 +9,10 @@ use crate::ingest::{
 };
 
 /// The parameters of a request; its cells, if it has any, stand between delimiters.
-pub(super) fn options(query: &Query, delimiter: u8) -> Result<AppendOptions> {
+pub(super) fn options(parameters: &[(String, String)], delimiter: u8) -> Result<AppendOptions> {
     let mut options = AppendOptions::default();
     let mut dialect = Dialect { delimiter, ..Dialect::CSV };
-    for (name, value) in query.all() {
+    for (name, value) in parameters {
         let (name, value) = (name.as_str(), value.as_str());
         let known = match name {
             "delimiter" | "quote" | "null" | "header" => of_cells(&mut dialect, name, value),

@@ -9,13 +9,14 @@ use utoipa::ToSchema;
 use super::Api;
 use super::error::Failure;
 use super::extract::{DottedPath, Query};
-use super::ingest::{IngestResponse, scope_of};
+use super::ingest::IngestResponse;
 use super::ingest_options::{duration, not_known};
+use super::ingest_request::scope_of;
 use super::warehouses::asked_for;
 use crate::clock;
 use crate::error::{Error, Kind, Result, What};
 use crate::ingest::{KeyState, Status};
-use crate::names::{Namespace, TableName};
+use crate::names::TableName;
 
 /// What waits for a table.
 #[derive(Debug, Serialize, ToSchema)]
@@ -182,7 +183,7 @@ pub(super) async fn look_up(State(api): State<Api>, query: Query, Scope(scope): 
             KeyState::Unknown => Err(not_found(format!("Nothing is known of key {key:?}"))),
         },
         (None, Some(producer), Some(table)) => {
-            let name = served.catalog.meant(named(table)?).await?;
+            let name = served.catalog.meant(TableName::meant_by(table)?).await?;
             let standing = served.ingest.producer(&name, producer).await?;
             let standing =
                 standing.ok_or_else(|| not_found(format!("Nothing is known of producer {producer:?} of {name}")))?;
@@ -196,24 +197,6 @@ pub(super) async fn look_up(State(api): State<Api>, query: Query, Scope(scope): 
 
 fn not_found(message: String) -> Failure {
     Error::new(Kind::NotFound(What::Request), message).into()
-}
-
-/// The tables that a text may mean: `ns.t`, levels and name joined by dots or by `%1F`.
-fn named(text: &str) -> Result<Vec<TableName>> {
-    let malformed = || Error::malformed(format!("table={text:?} is not a namespace and a name joined by a dot"));
-    let parts: Vec<&str> = text.split(crate::names::LEVEL_SEPARATOR).collect();
-    if let [levels @ .., name] = &parts[..]
-        && !levels.is_empty()
-    {
-        return Ok(vec![TableName::new(Namespace::new(levels)?, name)?]);
-    }
-    let (levels, name) = text.rsplit_once('.').ok_or_else(malformed)?;
-    let mut meant = vec![TableName::new(Namespace::new(&[levels])?, name)?];
-    let several: Vec<&str> = levels.split('.').collect();
-    if let (true, Ok(namespace)) = (several.len() > 1, Namespace::new(&several)) {
-        meant.push(TableName::new(namespace, name)?);
-    }
-    Ok(meant)
 }
 
 fn only(query: &Query, known: &[&str]) -> Result<()> {

@@ -14,6 +14,8 @@ mod health;
 mod iceberg;
 mod ingest;
 mod ingest_options;
+mod ingest_request;
+mod ingest_routed;
 mod ingest_rules;
 mod ingest_schema;
 mod ingest_state;
@@ -175,7 +177,7 @@ pub(crate) fn routes_and_document() -> (Router<Api>, Document) {
         .routes(routes!(functions::load_function))
         // Rows.
         .routes(routes!(ingest::append))
-        .routes(routes!(ingest_state::look_up))
+        .routes(routes!(ingest_state::look_up, ingest_routed::append_to_many))
         .routes(routes!(ingest_state::table_status))
         .routes(routes!(ingest_state::flush_table))
         .routes(routes!(ingest_schema::change_schema))

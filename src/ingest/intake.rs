@@ -82,6 +82,41 @@ enum Understood {
 }
 
 impl Read {
+    /// One of a body that was decoded.
+    pub(super) fn of(existing: Option<Arc<Loaded>>, decoded: Decoded, memory: Reserved) -> Self {
+        let bytes = decoded.batches.iter().map(weight_of).sum();
+        Self { existing, understood: Understood::Decoded(decoded), memory, bytes }
+    }
+
+    /// What is known of rows that do not fit.
+    pub(super) fn verdicts(&self) -> Option<&Verdicts> {
+        match &self.understood {
+            Understood::Text(..) => None,
+            Understood::Decoded(decoded) => Some(&decoded.verdicts),
+        }
+    }
+
+    /// The same, of a body of which nothing is written.
+    pub(super) fn into_verdicts(self) -> Verdicts {
+        match self.understood {
+            Understood::Text(..) => Verdicts::default(),
+            Understood::Decoded(decoded) => decoded.verdicts,
+        }
+    }
+
+    /// Whether a row that does not fit is enough to write nothing, and there is one.
+    pub(super) fn aborts(&self) -> bool {
+        self.verdicts().is_some_and(|verdicts| verdicts.on_error == OnError::Abort && !verdicts.is_empty())
+    }
+
+    /// Whether none of its rows fits.
+    pub(super) fn fits_nothing(&self) -> bool {
+        match &self.understood {
+            Understood::Text(..) => false,
+            Understood::Decoded(decoded) => decoded.is_refused(),
+        }
+    }
+
     /// Whether its rows can be committed as they are.
     pub(super) fn fits(&self) -> bool {
         let clean = match &self.understood {
@@ -160,28 +195,31 @@ impl Ingest {
         body: &mut (impl Stream<Item = Result<Bytes>> + Unpin + Send),
     ) -> Result<Read> {
         let existing = create::existing(&self.catalog, &request.table, &request.options).await?;
-        self.note_facts(request, existing.as_deref())?;
-        let Append { table, options, .. } = &*request;
-        let (reading, readers) = match &existing {
-            Some(loaded) => {
-                self.complaints.look_at(table, &loaded.metadata);
-                (self.reading(table, &loaded.metadata, options)?, self.shapes.of(&loaded.metadata)?)
-            }
-            None if !self.settings.auto_create => return Err(Tabular::Table.missing(table)),
-            None => {
-                let schema = Arc::new(if options.events {
-                    events::schema(options.partition_by.as_deref())
-                } else {
-                    no_columns()
-                });
-                (self.reading_for(table, None, options)?, Arc::new(Readers::new(Shape::of(&schema)?)))
-            }
-        };
+        let (reading, readers) = self.prepared(request, existing.as_deref())?;
         let (how, most_bytes) = ((request.format, request.encoding), self.settings.body_decoded);
         let counts = self.counts.clone();
         let begin = Body { how, most_bytes, reading, readers, begun: None, counts, memory, bytes: 0 };
         let (understood, memory, bytes) = self.read(request, (begin, existing.as_deref()), body).await?;
         Ok(Read { existing, understood, memory, bytes })
+    }
+
+    /// How the rows of a request are read for its table, if there is one.
+    pub(super) fn prepared(&self, request: &mut Append, existing: Option<&Loaded>) -> Result<(Reading, Arc<Readers>)> {
+        self.note_facts(request, existing)?;
+        let Append { table, options, .. } = &*request;
+        match existing {
+            Some(loaded) => {
+                self.complaints.look_at(table, &loaded.metadata);
+                Ok((self.reading(table, &loaded.metadata, options)?, self.shapes.of(&loaded.metadata)?))
+            }
+            None if !self.settings.auto_create => Err(Tabular::Table.missing(table)),
+            None => {
+                let columns =
+                    if options.events { events::schema(options.partition_by.as_deref()) } else { no_columns() };
+                let readers = Readers::new(Shape::of(&Arc::new(columns))?);
+                Ok((self.reading_for(table, None, options)?, Arc::new(readers)))
+            }
+        }
     }
 
     /// Keeps of a request what is made into rows with its own.

@@ -53,6 +53,8 @@ mod queue;
 mod receipt;
 mod reshape;
 mod rewriting;
+mod route;
+mod routed;
 mod rows;
 mod rules;
 mod scalar;
@@ -98,6 +100,8 @@ pub use memory::Reserved;
 pub use queue::Buffered;
 pub use receipt::{Ack, LeftOut, Place, Receipt};
 pub use reshape::{Change, Earnest, Reshaped};
+pub use route::Route;
+pub use routed::{RoutedAppend, Together};
 pub use rules::{HashKeys, Rules};
 pub use settings::IngestSettings;
 pub use table_rules::{Said, TableRules};
@@ -373,7 +377,6 @@ impl Ingest {
             return Err(Tabular::Table.missing(&name));
         }
         let key = claims.key.as_ref().map(|key: &Key| self.keys.begin(key)).transpose()?;
-        let truncated = verdicts.total > verdicts.listed.len();
         Ok(Waiting {
             target: Target {
                 warehouse: self.catalog.warehouse().name().shared(),
@@ -386,7 +389,7 @@ impl Ingest {
             count,
             bytes: bytes + beside.iter().map(|beside| memory::weight_of(&beside.rows)).sum::<usize>(),
             beside,
-            left_out: LeftOut { rows: verdicts.bad_rows, errors: verdicts.listed, truncated },
+            left_out: LeftOut::of(verdicts),
             claims,
             whom: Whom::Nobody(None),
             memory,

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::flush::Flushed;
-use super::verdict::RowError;
+use super::verdict::{RowError, Verdicts};
+use crate::limits;
 
 /// What a request's sender waits for (`?ack=`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -46,6 +47,26 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
+    /// What is known of rows.
+    pub(super) fn of(verdicts: Verdicts) -> Self {
+        let truncated = verdicts.total > verdicts.listed.len();
+        Self { rows: verdicts.bad_rows, errors: verdicts.listed, truncated }
+    }
+
+    /// Adds other rows of the same request.
+    pub(super) fn add(&mut self, verdicts: &Verdicts) {
+        self.join(Self::of(Verdicts { rejected: Vec::new(), ..verdicts.clone() }));
+    }
+
+    /// Adds other rows of the same request.
+    pub(super) fn join(&mut self, other: Self) {
+        self.rows += other.rows;
+        let room = limits::ROW_ERRORS_LISTED.saturating_sub(self.errors.len());
+        self.truncated |= other.truncated || other.errors.len() > room;
+        self.errors.extend(other.errors.into_iter().take(room));
+        self.errors.sort_by_key(|error| error.index);
+    }
+
     /// Whether there are none.
     pub(super) fn is_nothing(&self) -> bool {
         self.rows == 0
@@ -111,6 +132,21 @@ impl Receipt {
     /// For rows that a producer sent before.
     pub(super) fn duplicate(self) -> Self {
         Self { duplicate: self.received - self.left_out.rows, again: true, ..self }
+    }
+
+    /// One of several, each for other tables; `None` of none.
+    pub(super) fn of_all(all: Vec<Self>) -> Option<Self> {
+        let mut all = all.into_iter();
+        let mut whole = all.next()?;
+        for one in all {
+            whole.received += one.received;
+            whole.duplicate += one.duplicate;
+            whole.again &= one.again;
+            whole.beside.push(one.place);
+            whole.beside.extend(one.beside);
+            whole.left_out.join(one.left_out);
+        }
+        Some(whole)
     }
 
     /// For the same rows in snapshots: of the table, and of those beside it.

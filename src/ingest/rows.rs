@@ -15,8 +15,9 @@ use super::rewriting::Rewriting;
 use super::scalar::{push_cell, push_leniently, push_number, push_text, wrong_type};
 use super::values::Values;
 use super::verdict::{Path, Row, Verdicts};
+use super::wishes::capturing;
 use crate::catalog::metadata::types::Primitive;
-use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// Columns that take rows, and what was wrong with rows so far.
 pub(super) struct Rows {
@@ -470,20 +471,6 @@ impl Rows {
 impl std::fmt::Debug for Rows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Rows")
-    }
-}
-
-/// Where the column is that takes what no other column takes; `None` if it is to be made.
-fn capturing(members: &Members, evolution: Evolution) -> Result<Option<usize>> {
-    let unfit = |what: &str| {
-        let message = format!("Unknown fields are captured in column {CAPTURED:?}, which {what}");
-        Err(Error::new(ErrorKind::Unprocessable, message).with_code("no_capture_column"))
-    };
-    match members.find(CAPTURED, 0) {
-        Some(index) if matches!(members.nodes[index].values, Values::String(_)) => Ok(Some(index)),
-        Some(_) => unfit("is no text: leave them out with unknown_fields=ignore"),
-        None if evolution == Evolution::Strict => unfit("does not exist: make it, or let schema=add-columns make it"),
-        None => Ok(None),
     }
 }
 

@@ -101,6 +101,23 @@ impl Verdicts {
         }
     }
 
+    /// Notes that a row's route leads nowhere; its place, and the line that it begins on.
+    pub(super) fn add_routed(&mut self, (index, line): (usize, usize), why: &str) {
+        self.note((index, Some(line)), String::new(), Misfit::new("unknown_route", why));
+    }
+
+    /// Says of rows that were read among others where they stand in the body.
+    pub(super) fn move_to(&mut self, places: &[(usize, usize)]) {
+        for error in &mut self.listed {
+            if let Some((index, line)) = places.get(error.index) {
+                (error.index, error.line) = (*index, Some(*line));
+            }
+        }
+        for row in &mut self.rejected {
+            row.index = places.get(row.index).map_or(row.index, |place| place.0);
+        }
+    }
+
     /// Notes an error of a row that is no text.
     pub(super) fn add_at(&mut self, index: usize, pointer: String, misfit: Misfit) {
         self.note((index, None), pointer, misfit);

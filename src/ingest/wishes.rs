@@ -1,11 +1,12 @@
 //! What rows of text have asked for that the schema does not have.
 
 use super::columns::{Members, Node};
+use super::decode::{CAPTURED, Evolution};
 use super::evolve::Wish;
 use super::json::infer::settled;
 use super::rows::Rows;
 use super::values::Values;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
 impl Rows {
     /// All of it.
@@ -41,5 +42,19 @@ fn wishes_of_node(node: &Node, wishes: &mut Vec<Wish>) -> Result<()> {
         Values::List(element, _) => wishes_of_node(element, wishes),
         Values::Map(_, value, _) => wishes_of_node(value, wishes),
         _ => Ok(()),
+    }
+}
+
+/// Where the column is that takes what no other column takes; `None` if it is to be made.
+pub(super) fn capturing(members: &Members, evolution: Evolution) -> Result<Option<usize>> {
+    let unfit = |what: &str| {
+        let message = format!("Unknown fields are captured in column {CAPTURED:?}, which {what}");
+        Err(Error::new(Kind::Unprocessable, message).with_code("no_capture_column"))
+    };
+    match members.find(CAPTURED, 0) {
+        Some(index) if matches!(members.nodes[index].values, Values::String(_)) => Ok(Some(index)),
+        Some(_) => unfit("is no text: leave them out with unknown_fields=ignore"),
+        None if evolution == Evolution::Strict => unfit("does not exist: make it, or let schema=add-columns make it"),
+        None => Ok(None),
     }
 }

@@ -106,8 +106,16 @@ impl TextReader {
     }
 }
 
+/// The refusal of a whole body that is not JSON.
+pub(super) fn not_json_at(text: &str, fault: &Syntax) -> Error {
+    let before = &text.as_bytes()[..fault.at.min(text.len())];
+    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+    Error::malformed(format!("Body is not JSON at byte {} (line {line}): {}", fault.at, fault.why))
+        .with_code("malformed_json")
+}
+
 /// Takes what stands between rows.
-fn step(framing: &mut Framing, lexer: &mut Lexer<'_>, rest: Rest) -> Result<Step, Syntax> {
+pub(super) fn step(framing: &mut Framing, lexer: &mut Lexer<'_>, rest: Rest) -> Result<Step, Syntax> {
     let Some(byte) = lexer.peek() else {
         let whole = matches!(framing, Framing::Start | Framing::Rows | Framing::End);
         let fault = Syntax { at: lexer.place(), why: "the body ends in the middle of a list" };
@@ -131,7 +139,7 @@ fn step(framing: &mut Framing, lexer: &mut Lexer<'_>, rest: Rest) -> Result<Step
 }
 
 /// What was found between rows.
-enum Step {
+pub(super) enum Step {
     /// A bracket or a comma.
     Frame,
     /// The beginning of a row.

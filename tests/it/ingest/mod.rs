@@ -10,6 +10,7 @@ mod once;
 mod refusals;
 mod rejected_days;
 mod reshape;
+mod routing;
 mod rules;
 mod tables;
 mod thinning;
