@@ -33,7 +33,7 @@ pub fn one_row() -> Vec<u8> {
     body(1).split_inclusive(|byte| *byte == b'\n').next().expect("a line").to_vec()
 }
 
-const NDJSON: &str = "application/x-ndjson";
+pub const NDJSON: &str = "application/x-ndjson";
 
 /// Rows per CPU-second of the server, in bodies of each format.
 pub fn ingest() {
@@ -160,7 +160,7 @@ fn pyiceberg(server: &Server, body: &Path) -> Option<f64> {
 /// Connections that push rows one by one.
 const CONNECTIONS: usize = 256;
 
-fn schema_of_any_file(folder: &Path) -> SchemaRef {
+pub fn schema_of_any_file(folder: &Path) -> SchemaRef {
     let file = find(folder).expect("a data file");
     let file = std::fs::File::open(file).expect("a data file");
     Arc::clone(ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").schema())
@@ -172,7 +172,7 @@ fn find(folder: &Path) -> Option<PathBuf> {
 }
 
 /// arrow-json's tape decoder.
-fn decoded(body: &[u8], schema: &SchemaRef) -> Vec<RecordBatch> {
+pub fn decoded(body: &[u8], schema: &SchemaRef) -> Vec<RecordBatch> {
     let mut decoder =
         ReaderBuilder::new(Arc::clone(schema)).with_batch_size(BATCH_ROWS).build_decoder().expect("a decoder");
     let mut batches = Vec::new();
@@ -186,11 +186,11 @@ fn decoded(body: &[u8], schema: &SchemaRef) -> Vec<RecordBatch> {
 }
 
 /// A Parquet writer with zstd(1).
-fn encoded(batches: &[RecordBatch]) {
+pub fn encoded(batches: &[RecordBatch]) {
     assert!(!file(batches).is_empty());
 }
 
-fn file(batches: &[RecordBatch]) -> Vec<u8> {
+pub fn file(batches: &[RecordBatch]) -> Vec<u8> {
     let level = ZstdLevel::try_new(1).expect("a level");
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
     let out = Cursor::new(Vec::new());
@@ -199,7 +199,7 @@ fn file(batches: &[RecordBatch]) -> Vec<u8> {
     writer.into_inner().expect("closed").into_inner()
 }
 
-fn stream(batches: &[RecordBatch]) -> Vec<u8> {
+pub fn stream(batches: &[RecordBatch]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = StreamWriter::try_new(&mut bytes, &batches[0].schema()).expect("a writer");
     batches.iter().for_each(|batch| writer.write(batch).expect("written"));

@@ -12,6 +12,7 @@
     reason = "a benchmark fails loudly and talks"
 )]
 
+mod formats;
 mod ingest;
 mod load;
 mod plans;
@@ -41,6 +42,8 @@ fn main() {
         ("commits_cpu", commits_cpu),
         ("plans", plans::plans),
         ("ingest", ingest::ingest),
+        ("formats", formats::formats),
+        ("command", formats::command),
         ("small", ingest::small),
         ("bodies", ingest::bodies),
         ("store", store::store),

@@ -116,7 +116,7 @@ impl Server {
         self.secret.as_ref().map_or_else(String::new, |secret| format!("Authorization: Bearer {secret}\r\n"))
     }
 
-    fn request(&self, text: &str) -> Vec<u8> {
+    pub fn request(&self, text: &str) -> Vec<u8> {
         let mut stream = TcpStream::connect(self.address).expect("connects");
         stream.write_all(text.as_bytes()).expect("sent");
         let mut answer = Vec::new();

@@ -124,7 +124,12 @@ async fn a_routed_request_with_a_key_is_written_once() {
     assert_eq!((&again["duplicate"], &again["tables"]), (&json!(true), &first["tables"]));
     assert_eq!((rows(&server, "a").await.len(), rows(&server, "b").await.len()), (1, 2));
     assert_eq!(server.get("/ingest/v1?key=k").await.expect(200).json()["rows"]["written"], 3);
-    problem(&route(&server, "?route=/t", &headers, "{\"t\":\"ns.a\",\"id\":1}").await, 422, "key_reused", "another request");
+    problem(
+        &route(&server, "?route=/t", &headers, "{\"t\":\"ns.a\",\"id\":1}").await,
+        422,
+        "key_reused",
+        "another request",
+    );
     // The table's dead letters go with its own rows, and count.
     let body = format!(
         "{BODY}{{\"t\":\"ns.z\",\"id\":\"x\"}}\n{{\"t\":\"ns.a\",\"id\":\"x\"}}\n{{\"t\":\"ns.z\",\"id\":5}}\n"
