@@ -84,8 +84,10 @@ pub(super) fn producer(headers: &HeaderMap) -> Result<Option<Position>> {
         }
         return Err(Error::malformed("X-Producer-Epoch, X-Producer-Seq and X-Offset-Token need an X-Producer-Id"));
     };
-    if sequence.is_none() && offset_token.is_none() {
-        return Err(Error::malformed("X-Producer-Id needs an X-Producer-Seq or an X-Offset-Token"));
+    if sequence.is_none() && offset_token.is_none() && epoch.is_none() {
+        return Err(Error::malformed(
+            "X-Producer-Id needs an X-Producer-Seq, an X-Offset-Token or an X-Producer-Epoch",
+        ));
     }
     Ok(Some(Position { producer, epoch: epoch.unwrap_or(0), sequence, offset_token }))
 }

@@ -258,6 +258,12 @@ impl Ingest {
             }
         }
         self.counts.received(all);
+        if all == 0 && request.producer.as_ref().is_some_and(|position| position.sequence.is_none()) {
+            // Who says where he is need not bring rows.
+            let (batches, wishes, kept) = Default::default();
+            let nothing = Decoded { batches, rows: 0, verdicts: Verdicts::default(), wishes, kept };
+            return Ok((Understood::Decoded(nothing), reading.memory, 0));
+        }
         // Text as it is can only be so much work; what is compressed, or not ours to decode, is elsewhere.
         let plain = request.encoding == Encoding::Identity && request.format == Format::Json;
         match all {
@@ -296,6 +302,7 @@ impl Ingest {
                     let uuid = loaded.metadata.table_uuid.as_deref().ok_or_else(settings::no_uuid)?;
                     evolve::grow(&self.catalog, table, uuid, &decoded.wishes).await?
                 }
+                None if decoded.rows == 0 => return Err(Tabular::Table.missing(table)),
                 None if options.events => {
                     let made = create::of_events(self, table, options).await?;
                     let shape = Shape::of(made.metadata.current_schema()?)?;

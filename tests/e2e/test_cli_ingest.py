@@ -280,3 +280,18 @@ def test_a_large_file_is_sent_in_stripes(table, tmp_path):
     assert found == (rows, rows, 0, rows - 1)
     assert ingest(server, *arguments, cwd=tmp_path)[0] == (0, 0, 0, 1)
     assert server.stop() == 0
+
+
+def test_objects_of_a_bucket(local_lake, table, tmp_path, seaweedfs):
+    client, prefix = seaweedfs.client(), f"incoming-{table.replace('.', '-')}"
+    for part in range(3):
+        pq.write_table(columns(part * 1000, part * 1000 + 1000), tmp_path / "part.parquet")
+        client.put_object(Bucket=seaweedfs.bucket, Key=f"{prefix}/part-{part}.parquet", Body=(tmp_path / "part.parquet").read_bytes())
+    client.put_object(Bucket=seaweedfs.bucket, Key=f"{prefix}/more.ndjson.gz", Body=gzip.compress(lines(3000, 4000).encode()))
+    client.put_object(Bucket=seaweedfs.bucket, Key=f"{prefix}/deep/part-9.parquet", Body=b"not looked into")
+    # The keys are those of the warehouse in the same bucket.
+    (tmp_path / "floeberg.toml").write_text(seaweedfs.config("elsewhere"))
+    url = f"s3://{seaweedfs.bucket}/{prefix}"
+    assert ingest(local_lake, "--table", table, f"{url}/part-*.parquet", cwd=tmp_path)[0] == (3000, 0, 0, 3)
+    assert ingest(local_lake, "--table", table, f"{url}/*.parquet", f"{url}/more.ndjson.gz", cwd=tmp_path)[0][0] == 1000
+    assert ids(local_lake, table) == list(range(4000))

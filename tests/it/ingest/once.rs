@@ -146,6 +146,17 @@ async fn a_producer_is_taken_in_order_and_once() {
     let status = look(&server, asked).await.expect(200).json();
     assert_eq!(status, json!({"epoch": 2, "sequence": 0, "offset_token": "at 2/0"}));
     assert_eq!(rows(&server, "t").await.len(), 3);
+    // Who takes over says so before he asks: nothing of the one before comes in then.
+    for ack in ["commit", "wal"] {
+        let headers = [("x-producer-id", "shipper"), ("x-producer-epoch", "3")];
+        let path = format!("/ingest/v1/ns/t?ack={ack}");
+        let taken = server.send(Method::POST, &path, &headers, Some(String::new())).await.expect(200).json();
+        assert_eq!(taken["rows"]["received"], 0);
+        problem(&produced(&server, (2, 1), "ns/t").await, 409, "producer_fenced", "epoch 3");
+        let status = look(&server, asked).await.expect(200).json();
+        assert_eq!(status, json!({"epoch": 3, "sequence": null, "offset_token": "at 2/0"}));
+    }
+    produced(&server, (3, 0), "ns/t").await.expect(200);
     // Each table has its own.
     produced(&server, (1, 0), "ns/u").await.expect(200);
     problem(&look(&server, "producer=nobody&table=ns.t").await, 404, "not_found", "nobody");
