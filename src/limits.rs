@@ -183,6 +183,9 @@ pub const ROW_ERRORS_LISTED: usize = 100;
 /// Bytes after which no more is said of what is wrong with one row that is left out.
 pub const REJECTED_MESSAGE_BYTES: usize = 1_000;
 
+/// Columns that the first line of a body of cells may name.
+pub const CSV_COLUMNS_MAX: usize = 5_000;
+
 /// Tables that the rows of one body may be for.
 pub const ROUTED_TABLES_MAX: usize = 100;
 

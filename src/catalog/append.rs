@@ -78,6 +78,10 @@ impl Catalog {
     /// lost. They are prepared in the order they come in. If it certainly did not happen, all that was put for it is queued
     /// for deletion. The caller sees to it that this runs to its end. Returns the tables as they are then.
     pub async fn commit_prepared(&self, tables: &[Brought<'_>]) -> Result<Vec<Arc<Loaded>>> {
+        let names: HashSet<&TableName> = tables.iter().map(|one| &one.name).collect();
+        if names.len() < tables.len() {
+            return Err(Error::internal("A table stands twice in one commit"));
+        }
         let mut put: Vec<HashSet<String>> = tables.iter().map(|one| one.put.iter().cloned().collect()).collect();
         let outcome = self.prepared_until_settled(tables, &mut put).await;
         self.cleaned_up(outcome, || put.into_iter().flatten().collect()).await

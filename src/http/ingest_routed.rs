@@ -18,7 +18,7 @@ use super::ingest_options::not_known;
 use super::ingest_request::{INGEST_ROUTE, Sent, declared, header, key, producer, sent};
 use super::warehouses::asked_for;
 use crate::error::{Error, Result};
-use crate::ingest::{Format, Reserved, Route, RoutedAppend, Together};
+use crate::ingest::{Ack, Format, Reserved, Route, RoutedAppend, Together};
 use crate::names::TableName;
 use crate::warehouses::Served;
 
@@ -99,6 +99,10 @@ async fn asked(api: &Api, query: &Query, request: &Parts) -> Result<Asked> {
         return Err(Error::malformed(message));
     }
     let Sent { format, encoding, options } = sent(request, &others)?;
+    if together == Together::AllOrNone && options.ack != Ack::Commit {
+        let message = "atomic=true is answered when the rows of all tables are committed: leave ack out";
+        return Err(Error::malformed(message).with_code("unknown_parameter"));
+    }
     let key = key(&served, request)?;
     let admitted = served.ingest.admit_routed(declared(&served, request)?)?;
     let headers = request.headers.clone();

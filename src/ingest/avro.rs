@@ -55,11 +55,16 @@ impl AvroReader {
                 why => Error::malformed(format!("Body is not a valid {WHAT}: {why}")).with_code("malformed_body"),
             })?;
             drop(file);
+            check_schema(&records.schema)?;
+            let widest = widest_fixed(&records.schema);
+            if widest > SMALL_FIXED && records.len().saturating_mul(widest) > most.saturating_mul(SPREAD) {
+                // A null of it takes a byte in the file, and all of it in a column.
+                return Err(too_large(most));
+            }
             if records.count > most_rows {
                 let message = format!("Request has more than {most_rows} rows: send less at once");
                 return Err(Error::new(Kind::TooLarge, message));
             }
-            check_schema(&records.schema)?;
             let builder = ReaderBuilder::new().with_batch_size(BATCH_ROWS);
             let reader = builder.build(Cursor::new(records.to_file())).map_err(unreadable)?;
             for batch in reader {
@@ -72,6 +77,25 @@ impl AvroReader {
         })?;
         columns.finish()
     }
+}
+
+/// Bytes of a fixed value that are not worth a thought.
+const SMALL_FIXED: usize = 64;
+
+/// Bytes of the widest fixed type of a schema.
+fn widest_fixed(text: &str) -> usize {
+    fn of(schema: &Json) -> usize {
+        let own = if schema["type"] == "fixed" { schema["size"].as_u64().unwrap_or(u64::MAX) } else { 0 };
+        let own = usize::try_from(own).unwrap_or(usize::MAX);
+        let inner = match schema {
+            Json::Array(items) => items.iter().map(of).max(),
+            Json::Object(members) => members.values().map(of).max(),
+            _ => None,
+        };
+        own.max(inner.unwrap_or(0))
+    }
+    // What is nested too deeply is refused by its own check.
+    serde_json::from_str(text).map_or(0, |schema| of(&schema))
 }
 
 fn too_large(most: usize) -> Error {

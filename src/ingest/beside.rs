@@ -37,6 +37,8 @@ impl Queues {
                 Err(error) if error.kind() == Kind::NotFound(What::Table) => {
                     return self.follow_beside(group, at, &table, &error).await;
                 }
+                // It will not be otherwise by being tried again: the others do not wait for it.
+                Err(error) if error.kind() == Kind::Unprocessable => return self.without(group, at, &error),
                 Err(error) => return AlignedBeside::Failed(group, error),
             };
             let target = Target { schema_id: shape.schema.schema_id, ..table };
@@ -110,9 +112,16 @@ impl Queues {
             }
             Ok(None) => {}
         }
+        self.without(group, at, gone)
+    }
+
+    /// A table beside cannot be written: who waits is told, what is acknowledged goes on without its rows.
+    fn without(&self, group: Vec<Waiting>, at: usize, error: &Error) -> AlignedBeside {
+        let gone = matches!(error.kind(), Kind::NotFound(_));
+        let why = if gone { "the table is gone" } else { "the table cannot be written to" };
         let (mut kept, told): (Vec<Waiting>, Vec<Waiting>) = group.into_iter().partition(Waiting::is_acknowledged);
-        told.into_iter().for_each(|one| one.settle(Err(gone.copy())));
-        kept.iter_mut().for_each(|one| self.leave(one, at, "the table is gone"));
+        told.into_iter().for_each(|one| one.settle(Err(error.copy())));
+        kept.iter_mut().for_each(|one| self.leave(one, at, why));
         AlignedBeside::Changed(kept)
     }
 

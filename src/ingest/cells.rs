@@ -52,8 +52,7 @@ impl Rows {
     fn cell(&mut self, node: &mut Node, text: &str, (row, path): (Row<'_>, &Path<'_>), nesting: usize) {
         if matches!(node.values, Values::Struct(_) | Values::List(..) | Values::Map(..)) {
             let mut lexer = Lexer::new(text, nesting);
-            let lines = Row { text: text.as_bytes(), start: 0, ..row };
-            let read = self.value(&mut lexer, node, At { row: lines, path, depth: 0 });
+            let read = self.value(&mut lexer, node, At { row, path, depth: 1 });
             if read.is_err() || lexer.peek().is_some() {
                 self.verdicts.add(
                     row,

@@ -43,6 +43,9 @@ pub(super) fn digits_of(text: &str) -> Option<Digits> {
             zeros += 1;
             continue;
         }
+        if !byte.is_ascii_digit() {
+            return None;
+        }
         digits = digits.checked_mul(10_i128.checked_pow(zeros + 1)?)?.checked_add(i128::from(byte - b'0'))?;
         zeros = 0;
     }

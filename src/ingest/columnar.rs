@@ -101,6 +101,9 @@ impl Columns {
         for _ in 0..FITTINGS_MAX {
             let (rows, places) = self.without_left_out(batch)?;
             self.wishes.clone_from(&wishes);
+            if rows.num_rows() == 0 {
+                return Ok((rows, Vec::new()));
+            }
             let mut fit =
                 Fit { reading: &self.reading, schema: &self.schema, faults: Vec::new(), wishes: &mut self.wishes };
             let columns = fit.rows_of(&rows, &self.target)?;
@@ -147,8 +150,10 @@ impl Columns {
             self.verdicts.add_at(place, pointer, misfit);
             if first && self.reading.on_error != OnError::Abort {
                 self.left_out.insert(place);
-                let raw = convert::as_json(&rows.slice(row, 1))?;
-                self.verdicts.came_as(|| raw.as_string::<i32>().value(0).to_owned());
+                if self.reading.on_error == OnError::Dlq {
+                    let raw = convert::as_json(&rows.slice(row, 1))?;
+                    self.verdicts.came_as(|| raw.as_string::<i32>().value(0).to_owned());
+                }
             }
         }
         if self.verdicts.rejected.len() > limits::REJECTED_ROWS_MAX {

@@ -8,12 +8,16 @@ use arrow::array::{
 };
 use arrow::compute::kernels::cmp::not_distinct;
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field as ArrowField, TimeUnit, TimestampNanosecondType};
+use arrow::datatypes::{
+    DataType, Decimal128Type, Field as ArrowField, Float32Type, Float64Type, Time64MicrosecondType, TimeUnit,
+    TimestampNanosecondType,
+};
 use arrow::record_batch::RecordBatch;
 
 use super::coerce::{self, Misfit};
 use super::manner::{Manner, TimePrecision};
-use crate::catalog::metadata::types::Primitive;
+use crate::catalog::metadata::schema::Field;
+use crate::catalog::metadata::types::{Primitive, Type};
 use crate::error::{Error, Result};
 
 /// What became of a column.
@@ -137,10 +141,52 @@ fn there_and_back(values: &ArrayRef, kind: &Primitive, to: &DataType) -> Result<
     let mut misfits = Vec::new();
     if same.false_count() > 0 {
         for at in (0..values.len()).filter(|at| !same.value(*at)) {
-            misfits.push((at, misfit(values, at, kind, converted.is_null(at))));
+            // Zero is zero, whatever its sign.
+            if matches!(kind, Primitive::Int | Primitive::Long) && is_zero(values, at) {
+                continue;
+            }
+            misfits.push((at, misfit(values, at, kind, converted.is_null(at) || is_endless(&converted, at))));
         }
     }
     Ok(Converted { values: converted, misfits })
+}
+
+fn is_zero(values: &ArrayRef, at: usize) -> bool {
+    match values.data_type() {
+        DataType::Float64 => values.as_primitive::<Float64Type>().value(at) == 0.0,
+        DataType::Float32 => values.as_primitive::<Float32Type>().value(at) == 0.0,
+        _ => false,
+    }
+}
+
+fn is_endless(values: &ArrayRef, at: usize) -> bool {
+    match values.data_type() {
+        DataType::Float64 => values.as_primitive::<Float64Type>().value(at).is_infinite(),
+        DataType::Float32 => values.as_primitive::<Float32Type>().value(at).is_infinite(),
+        _ => false,
+    }
+}
+
+/// The places of values that a column of their own type does not hold: Arrow's types are wider than their names say.
+pub(super) fn outside(values: &ArrayRef, field: &Field) -> Vec<(usize, Misfit)> {
+    let Type::Primitive(kind) = &field.kind else { return Vec::new() };
+    let valid = (0..values.len()).filter(|at| values.is_valid(*at));
+    match (kind, values.data_type()) {
+        (Primitive::Decimal { precision, .. }, DataType::Decimal128(..)) => {
+            let decimals = values.as_primitive::<Decimal128Type>();
+            let limit = 10_i128.pow(u32::from((*precision).min(38)));
+            valid
+                .filter(|at| decimals.value(*at).unsigned_abs() >= limit.unsigned_abs())
+                .map(|at| (at, misfit(values, at, kind, true)))
+                .collect()
+        }
+        (Primitive::Time, DataType::Time64(TimeUnit::Microsecond)) => {
+            let times = values.as_primitive::<Time64MicrosecondType>();
+            let bad = |at| (at, Misfit::new("bad_time", format!("{} is not a time of the day", times.value(at))));
+            valid.filter(|at| !(0..86_400_000_000).contains(&times.value(*at))).map(bad).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Why a value is not what it was after it was converted; `lost`: it could not be converted at all.

@@ -5,6 +5,7 @@
 //! A line with more or fewer cells than there are names is a row that does not fit.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
@@ -14,6 +15,7 @@ use super::coerce::Misfit;
 use super::text::{Layout, Rest, TextReader};
 use super::verdict::Row;
 use crate::error::{Error, Result};
+use crate::limits;
 
 /// How cells are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,13 +64,17 @@ impl Header {
     fn of(cells: &Cells) -> Result<Self> {
         let refused = |why: String| Err(Error::malformed(why).with_code("bad_header"));
         let mut names: Vec<String> = Vec::with_capacity(cells.len());
+        let mut known = HashSet::with_capacity(cells.len());
+        if cells.len() > limits::CSV_COLUMNS_MAX {
+            return refused(format!("The first line names more than {} columns", limits::CSV_COLUMNS_MAX));
+        }
         for (at, cell) in cells.iter().enumerate() {
             let name = match std::str::from_utf8(cell) {
                 Ok("") => return refused(format!("Column {} has no name: the first line names the columns", at + 1)),
                 Ok(name) => name.to_owned(),
                 Err(_) => return refused(format!("The name of column {} is not UTF-8", at + 1)),
             };
-            if names.contains(&name) {
+            if !known.insert(name.clone()) {
                 return refused(format!("Column {name:?} stands twice in the first line"));
             }
             names.push(name);
@@ -77,15 +83,24 @@ impl Header {
     }
 }
 
-/// The cells of one line. Made once and filled again and again.
-#[derive(Debug, Default)]
+/// The cells of one line. Made once and filled again and again: a reader costs more than a line.
+#[derive(Debug)]
 pub(super) struct Cells {
+    reader: Reader,
     text: Vec<u8>,
     ends: Vec<usize>,
     count: usize,
 }
 
 impl Cells {
+    /// None yet, of lines written so.
+    fn new(dialect: &Dialect) -> Self {
+        let mut reader = dialect.reader();
+        // It takes a byte order mark away before it has read anything, also where it stands in a cell.
+        let _ = reader.read_record(b"\n", &mut [], &mut []);
+        Self { reader, text: Vec::new(), ends: Vec::new(), count: 0 }
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.count
@@ -99,12 +114,12 @@ impl Cells {
 
     /// Takes the first line of a text; how many bytes it has, with the empty lines before it. `None` where it is not whole,
     /// or there is none.
-    fn take(&mut self, dialect: &Dialect, mut text: &[u8], rest: Rest) -> Option<usize> {
-        let (mut reader, whole) = (dialect.reader(), text.len());
+    fn take(&mut self, mut text: &[u8], rest: Rest) -> Option<usize> {
+        let whole = text.len();
         let (mut written, mut ended) = (0, 0);
         loop {
             let (result, read, wrote, ends) =
-                reader.read_record(text, &mut self.text[written..], &mut self.ends[ended..]);
+                self.reader.read_record(text, &mut self.text[written..], &mut self.ends[ended..]);
             text = &text[read..];
             (written, ended) = (written + wrote, ended + ends);
             match result {
@@ -121,6 +136,12 @@ impl Cells {
             }
         }
     }
+}
+
+/// Whether the last cell of a body is never closed: then a line behind it would be part of it.
+fn is_open(dialect: &Dialect, line: &[u8]) -> bool {
+    let longer = [line, b"\nx"].concat();
+    Cells::new(dialect).take(&longer, Rest::Nothing).is_some_and(|length| length > line.len() + 1)
 }
 
 /// What some programs write before the first name.
@@ -146,9 +167,9 @@ impl TextReader {
                 self.layout = Layout::Csv(Some(Arc::new(Header { names })));
             }
         }
-        let mut cells = Cells::default();
+        let mut cells = Cells::new(&dialect);
         loop {
-            let Some(length) = cells.take(&dialect, &window[at..], rest) else {
+            let Some(length) = cells.take(&window[at..], rest) else {
                 return Ok(if rest == Rest::Nothing { window.len() } else { at });
             };
             let Some(header) = self.header() else {
@@ -161,7 +182,13 @@ impl TextReader {
                 Row { index: self.before.rows, lines: self.before.lines, text: window, start: at + blank.min(length) };
             if !self.is_left_out(row.index) {
                 let before = self.rows.mark();
-                self.line(&header, &cells, row);
+                let last = rest == Rest::Nothing && at + length == window.len();
+                if last && is_open(&dialect, &window[at..]) {
+                    let detail = "the last line ends inside quotes: the body is cut off, or a quote is not doubled";
+                    self.rows.unreadable(row, Misfit::new("malformed_csv", detail));
+                } else {
+                    self.line(&header, &cells, row);
+                }
                 if self.rows.is_worse_than(before) {
                     let raw = &window[row.start..at + length];
                     self.rows

@@ -172,7 +172,7 @@ impl Decoded {
 }
 
 /// Rows that are to be read again against a schema that has grown.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Kept {
     /// Text.
     Text(KeptText),

@@ -64,6 +64,12 @@ impl Fit<'_> {
         length: usize,
         level: Level<'_>,
     ) -> Result<Vec<ArrayRef>> {
+        let mut names = std::collections::HashSet::new();
+        if let Some(twice) = source.0.iter().find(|field| !names.insert(field.name())) {
+            let pointer = format!("{}/{}", level.pointer, twice.name().replace('~', "~0").replace('/', "~1"));
+            let misfit = Misfit::new("duplicate_key", "the column stands twice");
+            self.faults.push(Fault { row: None, pointer, misfit });
+        }
         let places = places(source.0, target.0);
         for (at, field) in source.0.iter().enumerate() {
             if !places.contains(&Some(at)) {
@@ -129,6 +135,9 @@ impl Fit<'_> {
     /// A column of the table, from one that was sent for it.
     fn column(&mut self, values: &ArrayRef, field: &Field, arrow: &ArrowField, level: Level<'_>) -> Result<ArrayRef> {
         if values.data_type() == arrow.data_type() && !values.data_type().is_nested() {
+            for (at, misfit) in convert::outside(values, field) {
+                self.misfit(values, (at, misfit), field, level);
+            }
             return Ok(Arc::clone(values));
         }
         let values = convert::plain(values)?;
@@ -145,12 +154,13 @@ impl Fit<'_> {
             }
             (Type::Primitive(kind), target, _) if convert::may_become(values.data_type(), kind) => {
                 let mut converted = convert::convert(&values, kind, target, self.reading.manner)?;
-                if !converted.misfits.is_empty() && self.reading.manner.takes_more() {
+                if !converted.misfits.is_empty() && self.reading.manner.takes_more(kind) {
                     converted = spelled::convert(&values, field, self.reading.manner)?.unwrap_or(converted);
                 }
                 Ok(self.converted(&values, converted, field, level))
             }
-            (Type::Primitive(_), ..) if self.reading.manner.takes_more() => {
+            // A text means the same whatever brings it.
+            (Type::Primitive(kind), _, sent) if *sent == DataType::Utf8 || self.reading.manner.takes_more(kind) => {
                 match spelled::convert(&values, field, self.reading.manner)? {
                     Some(converted) => Ok(self.converted(&values, converted, field, level)),
                     None => Ok(self.wrong_type(&values, field, arrow, level)),

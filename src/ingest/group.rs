@@ -230,7 +230,9 @@ fn parts_of(judged: &[Judged], target: Target, beside: Vec<Target>) -> Vec<Part>
         let batches = written().filter_map(|one| one.beside.get(at)).map(|beside| &beside.rows);
         let (count, held) =
             (batches.clone().map(RecordBatch::num_rows).sum(), batches.cloned().map(Held::Columns).collect());
-        parts.push(Part { target, rows: Arc::new(Rows { held, count, most_partitions: usize::MAX }) });
+        let awaited = !judged.iter().any(|one| one.waiting.is_acknowledged());
+        let most_partitions = if awaited { limits::FILES_PER_COMMIT_MAX } else { usize::MAX };
+        parts.push(Part { target, rows: Arc::new(Rows { held, count, most_partitions }) });
     }
     parts
 }

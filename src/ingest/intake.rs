@@ -162,7 +162,7 @@ impl Body {
         let decoded = reader.finish()?;
         let columns: usize = decoded.batches.iter().map(weight_of).sum();
         metrics::counter!("floeberg_ingest_bytes_total", "stage" => "arrow").increment(columns as u64);
-        memory.hold(columns)?;
+        memory.hold(columns + decoded.verdicts.weight())?;
         // What was set aside for the text, too, is needed no longer; but for text that is to be read again.
         memory.shrink(columns + decoded.verdicts.weight() + decoded.kept.as_ref().map_or(0, Kept::weight));
         Ok((Understood::Decoded(decoded), memory, columns))
@@ -314,7 +314,12 @@ impl Ingest {
                     existing = Some(made);
                     continue;
                 }
-                None => create::of_rows(self, table, &decoded.wishes, options).await?,
+                None => {
+                    if let Some(refused) = self.tried(table, options, &decoded).await? {
+                        return Ok(Intake::Refused(refused));
+                    }
+                    create::of_rows(self, table, &decoded.wishes, options).await?
+                }
             };
             failpoint::at("ingest.created")?;
             let reading = self.reading(table, &grown.metadata, options)?;
@@ -323,6 +328,21 @@ impl Ingest {
             existing = Some(grown);
         }
         Err(flush::schema_changed())
+    }
+
+    /// Reads the first rows of a table as they would be read once it is made: what is refused makes none.
+    async fn tried(&self, table: &TableName, options: &AppendOptions, first: &Decoded) -> Result<Option<Decoded>> {
+        let Some(kept) = first.kept.clone() else { return Ok(None) };
+        let schema = evolve::first_schema(&first.wishes)?;
+        let (reading, before) = (self.reading_for(table, None, options)?, first.verdicts.clone());
+        let mut again = self.compute(move || decode::again(&Shape::of(&Arc::new(schema))?, &reading, kept)).await?;
+        if !again.is_refused() {
+            return Ok(None);
+        }
+        let mut verdicts = before;
+        verdicts.join(again.verdicts);
+        again.verdicts = verdicts;
+        Ok(Some(again))
     }
 
     async fn read_again(

@@ -344,11 +344,7 @@ impl Ingest {
             Intake::Refused(decoded) => return Ok(Outcome::Refused { rows: decoded.rows, verdicts: decoded.verdicts }),
         };
         failpoint::at("ingest.decoded")?;
-        if options.ack != Ack::Commit && received.count > limits::FILES_PER_COMMIT_MAX {
-            // Once they are acknowledged it is too late.
-            let (rows, table) = (held::columns(&received.rows)?, Arc::clone(&received.table));
-            self.compute(move || partition::check_count(&rows, table.metadata.default_spec()?)).await?;
-        }
+        self.check_files(&options, &received).await?;
         received.verdicts.count();
         let waiting = self.waiting(table, claims, (received, &options.request_id)).await?;
         let receipt = match options.ack {
@@ -360,6 +356,15 @@ impl Ingest {
         };
         failpoint::passed("ingest.flushed");
         Ok(Outcome::Taken(receipt))
+    }
+
+    /// Refuses rows of too many partitions that are to be acknowledged: once they are it is too late.
+    async fn check_files(&self, options: &AppendOptions, received: &Received) -> Result<()> {
+        if options.ack == Ack::Commit || received.count <= limits::FILES_PER_COMMIT_MAX {
+            return Ok(());
+        }
+        let (rows, table) = (held::columns(&received.rows)?, Arc::clone(&received.table));
+        self.compute(move || partition::check_count(&rows, table.metadata.default_spec()?)).await
     }
 
     async fn waiting(
@@ -488,3 +493,6 @@ impl Ingest {
 
 /// How long a request waits for its commit when it does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod fuzz;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::coerce::Misfit;
 use super::events::{self, EventShape};
 use super::json::lexer::Lexer;
-use super::rows::{Rows, Texts};
+use super::rows::Rows;
 use super::rules::{Facts, RuleFault, Rules};
 use super::verdict::Row;
 
@@ -38,6 +38,15 @@ impl Rewriting {
     }
 }
 
+/// What the texts of a row are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Texts {
+    /// Texts.
+    AsTheyAre,
+    /// Cells, which may be anything.
+    Cells,
+}
+
 impl Rows {
     /// Takes the cells of a line as the members of an object, of which something is made before it is read.
     pub(super) fn cells_rewritten(&mut self, rewriting: &Rewriting, object: &str, row: Row<'_>) {
@@ -65,7 +74,9 @@ impl Rows {
             Ok(made) => {
                 let (mut lexer, before) = (Lexer::new(&made, self.nesting), self.mark());
                 if let Err(fault) = self.object_row(&mut lexer, row) {
+                    let worse = self.is_worse_than(before);
                     self.unreadable(row, Misfit::new("malformed_json", fault.why));
+                    self.verdicts.bad_rows -= usize::from(worse);
                 }
                 if self.is_worse_than(before) {
                     self.made = Some(made);

@@ -6,11 +6,13 @@
 use indexmap::IndexMap;
 
 use super::coerce::Misfit;
+use super::columnar::too_many_rejected;
 use super::json::lexer::{Kind, Lexer};
 use super::json::{Framing, Step, not_json_at, step};
 use super::text::Rest;
-use super::verdict::{OnError, Path, Row, Verdicts};
+use super::verdict::{OnError, Verdicts};
 use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::limits;
 
 /// How rows say where they belong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +94,6 @@ pub(super) fn sorted(body: &[u8], route: &Route, on_error: OnError, bounds: Boun
         let start = lexer.place();
         lines += text.as_bytes()[counted..start].iter().filter(|byte| **byte == b'\n').count();
         counted = start;
-        let row = Row { index: sorted.rows, lines: 0, text: body, start };
         let read = lexer.skip(0);
         let found = match read {
             Ok(raw) => sent_to(raw, route, bounds.nesting),
@@ -115,7 +116,7 @@ pub(super) fn sorted(body: &[u8], route: &Route, on_error: OnError, bounds: Boun
                 part.places.push((sorted.rows - 1, lines));
             }
             Err(misfit) => {
-                sorted.lost.add(row, &Path::Root, misfit);
+                sorted.lost.add_here((sorted.rows - 1, lines), misfit);
                 sorted.lost.bad_rows += 1;
                 sorted.lost.came_as(|| raw.trim_end().to_owned());
             }
@@ -136,6 +137,9 @@ fn check(sorted: &Sorted, row_bytes: usize, bounds: Bounds) -> Result<()> {
     if sorted.rows > bounds.rows {
         return too_large(format!("Request has more than {} rows: send less at once", bounds.rows));
     }
+    if sorted.lost.rejected.len() > limits::REJECTED_ROWS_MAX {
+        return Err(too_many_rejected());
+    }
     if sorted.parts.len() > bounds.routes {
         return too_large(format!("The rows are for more than {} tables: send fewer at once", bounds.routes));
     }
@@ -144,6 +148,11 @@ fn check(sorted: &Sorted, row_bytes: usize, bounds: Bounds) -> Result<()> {
 
 /// Where a row says that it belongs, and the row itself.
 fn sent_to<'a>(raw: &'a str, route: &Route, nesting: usize) -> std::result::Result<(String, &'a str), Misfit> {
+    let (sent, row) = named_by(raw, route, nesting)?;
+    if row.starts_with('{') { Ok((sent, row)) } else { Err(Misfit::new("wrong_type", "a row is an object")) }
+}
+
+fn named_by<'a>(raw: &'a str, route: &Route, nesting: usize) -> std::result::Result<(String, &'a str), Misfit> {
     match route {
         Route::At(path) => {
             let value = path.iter().try_fold(raw, |raw, name| member(raw, name, nesting));
@@ -203,13 +212,12 @@ fn member<'a>(raw: &'a str, name: &str, nesting: usize) -> Option<&'a str> {
 mod tests {
     use super::*;
 
+    /// A route, the text of its rows, and their places.
+    type Found = (String, String, Vec<(usize, usize)>);
+
     const BOUNDS: Bounds = Bounds { rows: 100, row_bytes: 1_000, nesting: 16, routes: 3 };
 
-    fn parts(
-        body: &str,
-        route: &Route,
-        on_error: OnError,
-    ) -> Result<(Vec<(String, String, Vec<(usize, usize)>)>, Verdicts)> {
+    fn parts(body: &str, route: &Route, on_error: OnError) -> Result<(Vec<Found>, Verdicts)> {
         let sorted = sorted(body.as_bytes(), route, on_error, BOUNDS)?;
         let text = |part: &Part| String::from_utf8(part.text.clone()).expect("text");
         Ok((

@@ -14,11 +14,12 @@ use http::HeaderMap;
 use indexmap::IndexMap;
 
 use super::claims::Claims;
-use super::decode::{Decoded, Format, Reader};
+use super::columnar::too_many_rejected;
+use super::decode::{Decoded, Format, Kept, Reader};
 use super::held;
 use super::inflate::{Encoding, Inflater};
-use super::intake::{Intake, Read, Received};
-use super::memory::Reserved;
+use super::intake::{Intake, Read};
+use super::memory::{Reserved, weight_of};
 use super::receipt::Receipt;
 use super::route::{Bounds, Part, Route, Sorted, sorted};
 use super::verdict::{OnError, Verdicts};
@@ -95,16 +96,17 @@ impl Ingest {
         if request.key.is_some() {
             self.catalog.keys().admit(self.catalog.store()).await?;
         }
-        let mut pieces = Vec::new();
+        let (mut pieces, mut bytes) = (Vec::new(), 0);
         while let Some(piece) = body.next().await {
             let piece = piece?;
             if let Some(key) = &mut request.key {
                 key.request.update(&piece);
             }
+            bytes += piece.len();
             pieces.push(piece);
-            memory.hold(pieces.iter().map(Bytes::len).sum())?;
+            memory.hold(bytes)?;
         }
-        self.counts.received(pieces.iter().map(Bytes::len).sum());
+        self.counts.received(bytes);
         let this = self.clone();
         let work = self.catalog.works().spawn(async move { this.take_routed(request, pieces, memory).await });
         let cut_off =
@@ -125,7 +127,7 @@ impl Ingest {
         for (route, part) in parts {
             match self.table_of(&route, &request).await? {
                 Ok(name) => tables.entry(name).or_default().join(part),
-                Err(why) => lose(&mut lost, part, &why),
+                Err(why) => lose(&mut lost, part, &why)?,
             }
         }
         tables.sort_unstable_keys();
@@ -137,9 +139,10 @@ impl Ingest {
         if let Some(refused) = refused(&read, &lost, rows) {
             return Ok(refused);
         }
-        let waiting = self.ready(read, lost, &request, key.as_ref()).await?;
-        let Some(waiting) = waiting else { return Err(Error::internal("Rows for many tables are for none")) };
-        self.write_routed(waiting, &request, key).await.map(Outcome::Taken)
+        match self.ready(read, lost, &request, key.as_ref()).await? {
+            Ready::Refused(verdicts) => Ok(Outcome::Refused { rows, verdicts }),
+            Ready::Fit(waiting) => self.write_routed(waiting, &request, key).await.map(Outcome::Taken),
+        }
     }
 
     /// Unpacks a body and takes its rows apart.
@@ -156,7 +159,8 @@ impl Ingest {
             rows: settings.rows,
             row_bytes: settings.row,
             nesting: settings.nesting,
-            routes: limits::ROUTED_TABLES_MAX,
+            // All events are for one table where no map is declared.
+            routes: if self.is_for_events(request) { usize::MAX } else { limits::ROUTED_TABLES_MAX },
         };
         self.compute(move || {
             let mut text = Vec::new();
@@ -192,10 +196,15 @@ impl Ingest {
         TableName::meant_by(name).map_err(|error| error.message().to_owned())
     }
 
+    /// Whether all rows are events for the one table of them.
+    fn is_for_events(&self, request: &RoutedAppend) -> bool {
+        let declared = !request.map.is_empty() || !self.settings.routes.is_empty();
+        request.format == Format::Events && request.route == Route::At(vec!["type".to_owned()]) && !declared
+    }
+
     /// The table that a route leads to, or why there is none.
     async fn table_of(&self, route: &str, request: &RoutedAppend) -> Result<std::result::Result<TableName, String>> {
-        let declared = !request.map.is_empty() || !self.settings.routes.is_empty();
-        if request.format == Format::Events && request.route == Route::At(vec!["type".to_owned()]) && !declared {
+        if self.is_for_events(request) {
             return named(EVENTS).map(Ok);
         }
         match self.led_to(route, &request.map) {
@@ -217,7 +226,7 @@ impl Ingest {
         };
         let existing = create::existing(&self.catalog, &name, &append.options).await?;
         let (reading, readers) = self.prepared(&mut append, existing.as_deref())?;
-        let memory = self.memory.reserve(&self.owner(&name), part.text.len())?;
+        let mut memory = self.memory.reserve(&self.owner(&name), part.text.len())?;
         let Part { text, places } = part;
         let format = request.format;
         let decoded = self.compute(move || {
@@ -225,50 +234,55 @@ impl Ingest {
             reader.feed(&text)?;
             reader.finish()
         });
-        let mut decoded: Decoded = decoded.await?;
-        decoded.verdicts.move_to(&places);
+        let decoded: Decoded = decoded.await?;
+        let columns: usize = decoded.batches.iter().map(weight_of).sum();
+        let kept = decoded.kept.as_ref().map_or(0, Kept::weight);
+        memory.hold(columns + kept + decoded.verdicts.weight())?;
         Ok(ForTable { name, append, places, read: Read::of(existing, decoded, memory) })
     }
 
-    /// What is to be committed, with the dead letters of rows that have no table; `None` if nothing is.
+    /// What is to be committed, with the dead letters of rows that have no table.
     async fn ready(
         &self,
         read: Vec<ForTable>,
         lost: Verdicts,
         request: &RoutedAppend,
         key: Option<&Key>,
-    ) -> Result<Option<Vec<Waiting>>> {
+    ) -> Result<Ready> {
         let mut all: Vec<Waiting> = Vec::with_capacity(read.len());
         let mut letters: Vec<(TableName, Verdicts)> = vec![(named(UNROUTED)?, lost)];
         for ForTable { name, append, places, read } in read {
             if read.fits_nothing() {
-                letters.push((name, read.into_verdicts()));
+                let mut verdicts = read.into_verdicts();
+                verdicts.move_to(&places);
+                letters.push((name, verdicts));
                 continue;
             }
-            let received = match self.fit(&name, &append.options, read).await? {
+            let mut received = match self.fit(&name, &append.options, read).await? {
                 Intake::Fits(received) => received,
                 Intake::Refused(mut decoded) => {
                     decoded.verdicts.move_to(&places);
-                    return Err(changed_meanwhile(&name, &decoded.verdicts));
+                    return Ok(Ready::Refused(decoded.verdicts));
                 }
             };
-            let claims = Claims {
-                key: key.filter(|_| request.together == Together::OneByOne).map(|key| part_of(key, &name)),
-                producer: None,
-            };
-            let received = Received { bytes: received.bytes, ..received };
+            received.verdicts.move_to(&places);
+            self.check_files(&request.options, &received).await?;
+            let own = key.filter(|_| request.together == Together::OneByOne).map(|key| part_of(key, &name));
+            let claims = Claims { key: own, producer: None };
             all.push(self.waiting(name, claims, (received, &request.options.request_id)).await?);
         }
-        let Some(first) = all.first_mut() else { return Ok(None) };
+        let Some(first) = all.first_mut() else { return Err(Error::internal("Rows for many tables are for none")) };
         for (name, verdicts) in letters {
             verdicts.count();
             first.left_out.add(&verdicts);
             if verdicts.on_error == OnError::Dlq && !verdicts.rejected.is_empty() {
                 let beside = self.dead_letters(&name, &verdicts.rejected, &request.options.request_id).await?;
+                first.bytes += weight_of(&beside.rows);
                 first.beside.push(beside);
             }
         }
-        Ok(Some(all))
+        all.iter_mut().try_for_each(one_of_each)?;
+        Ok(Ready::Fit(all))
     }
 
     async fn write_routed(&self, waiting: Vec<Waiting>, request: &RoutedAppend, key: Option<Key>) -> Result<Receipt> {
@@ -288,7 +302,13 @@ impl Ingest {
         }))
         .await;
         let (taken, failed): (Vec<_>, Vec<_>) = heard.into_iter().partition(Result::is_ok);
-        if let Some(Err(error)) = failed.into_iter().next() {
+        // Of several failures the one is told that leaves the most open.
+        let openness = |error: &Error| match error.kind() {
+            Kind::CommitUnknown => 2,
+            Kind::Pending => 1,
+            _ => 0,
+        };
+        if let Some(error) = failed.into_iter().filter_map(Result::err).max_by_key(openness) {
             return Err(if taken.is_empty() { error } else { in_part(&error, taken.len(), count, key.is_some()) });
         }
         let receipts: Vec<Receipt> = taken.into_iter().collect::<Result<_>>()?;
@@ -324,12 +344,43 @@ impl Ingest {
             first.beside.push(Beside { target: one.target, rows, what: Carried::Rows });
             first.beside.extend(one.beside);
         }
+        one_of_each(&mut first)?;
         first.memory = self.memory.take(&self.owner(&first.target.name), first.bytes);
         first.beside.sort_by(|one, other| one.target.name.cmp(&other.target.name));
         first.known.0 = key.as_ref().map(|key| self.keys.begin(key)).transpose()?;
         first.claims = Claims { key, producer: None };
         Ok(first)
     }
+}
+
+/// What came of making tables have what rows ask for.
+enum Ready {
+    Fit(Vec<Waiting>),
+    Refused(Verdicts),
+}
+
+/// Puts rows for one table that stand beside a request's together: a commit changes a table once.
+fn one_of_each(one: &mut Waiting) -> Result<()> {
+    let mut each: Vec<Beside> = Vec::with_capacity(one.beside.len());
+    for beside in std::mem::take(&mut one.beside) {
+        let own = beside.target.row == one.target.row;
+        match each.iter_mut().find(|known| known.target.row == beside.target.row) {
+            None if !own => each.push(beside),
+            Some(known) if known.what == beside.what && known.target.schema_id == beside.target.schema_id => {
+                known.rows = held::together(&[known.rows.clone(), beside.rows])?;
+            }
+            _ => {
+                let message = format!(
+                    "Rows for table {} come with rows that do not fit and are put there; nothing was written: send them \
+                     apart",
+                    beside.target.name
+                );
+                return Err(Error::new(Kind::Unprocessable, message).with_code("rejected_table_unfit"));
+            }
+        }
+    }
+    one.beside = each;
+    Ok(())
 }
 
 /// The key of one table's rows.
@@ -339,7 +390,7 @@ fn part_of(key: &Key, table: &TableName) -> Key {
 }
 
 /// Rows whose route leads nowhere.
-fn lose(lost: &mut Verdicts, part: Part, why: &str) {
+fn lose(lost: &mut Verdicts, part: Part, why: &str) -> Result<()> {
     let text = String::from_utf8_lossy(&part.text).into_owned();
     let mut lexer = super::json::lexer::Lexer::new(&text, usize::MAX);
     for place in part.places {
@@ -347,7 +398,11 @@ fn lose(lost: &mut Verdicts, part: Part, why: &str) {
         lost.add_routed(place, why);
         lost.bad_rows += 1;
         lost.came_as(|| raw.to_owned());
+        if lost.rejected.len() > limits::REJECTED_ROWS_MAX {
+            return Err(too_many_rejected());
+        }
     }
+    Ok(())
 }
 
 /// The refusal of the whole, if there is one.
@@ -358,15 +413,13 @@ fn refused(read: &[ForTable], lost: &Verdicts, rows: usize) -> Option<Outcome> {
         return None;
     }
     let mut verdicts = lost.clone();
-    read.iter().filter_map(|one| one.read.verdicts()).for_each(|one| verdicts.join(one.clone()));
+    for one in read {
+        let mut found = one.read.verdicts().cloned().unwrap_or_default();
+        found.move_to(&one.places);
+        verdicts.join(found);
+    }
     verdicts.listed.sort_by_key(|error| error.index);
     Some(Outcome::Refused { rows, verdicts })
-}
-
-fn changed_meanwhile(name: &TableName, verdicts: &Verdicts) -> Error {
-    let why = verdicts.listed.first().map_or("", |error| error.detail.as_str());
-    Error::conflict(format!("Table {name} changed while rows were on their way ({why}); send them again"))
-        .with_code(super::flush::SCHEMA_CHANGED)
 }
 
 /// The error of a request some of whose tables are committed.
@@ -376,7 +429,6 @@ fn in_part(error: &Error, taken: usize, of: usize, has_key: bool) -> Error {
     } else {
         "sending it again would write those twice: use an Idempotency-Key, or atomic=true"
     };
-    let kind = if has_key { error.kind() } else { Kind::CommitUnknown };
     let message = format!("{}; the rows of {taken} of {of} tables are there: {way_out}", error.message());
-    Error::new(kind, message).with_code("partly_written")
+    Error::new(Kind::CommitUnknown, message).with_code("partly_written")
 }

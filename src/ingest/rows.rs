@@ -11,7 +11,7 @@ use super::decode::{CAPTURED, Evolution, Reading, Unknown};
 use super::json::infer::{Guess, Looker, Mixing};
 use super::json::lexer::{Kind, Lexer, Syntax};
 use super::manner::{Leniency, Manner};
-use super::rewriting::Rewriting;
+use super::rewriting::{Rewriting, Texts};
 use super::scalar::{push_cell, push_leniently, push_number, push_text, wrong_type};
 use super::values::Values;
 use super::verdict::{Path, Row, Verdicts};
@@ -44,15 +44,6 @@ pub(super) struct Rows {
     pub(super) captured: serde_json::Map<String, serde_json::Value>,
     /// Counts objects: a field that carries the current number has had its value.
     stamp: usize,
-}
-
-/// What the texts of a row are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Texts {
-    /// Texts.
-    AsTheyAre,
-    /// Cells, which may be anything.
-    Cells,
 }
 
 /// What is wrong so far, to be gone back to.
@@ -173,7 +164,7 @@ impl Rows {
                 &Path::Root,
                 Misfit::new("wrong_type", format!("a row is an object, not {}", kind.word())),
             );
-            lexer.skip(1).map(drop)
+            lexer.skip(0).map(drop)
         };
         self.members = members;
         self.captured.clear();
@@ -267,7 +258,10 @@ impl Rows {
                 let start = lexer.place();
                 let misfit = self.scalar(lexer, &mut node.values, kind, depth)?;
                 if let Some(misfit) = misfit {
-                    if !self.widen(node, lexer.since(start)) {
+                    // A text is no number unless it may be one.
+                    let counts =
+                        kind == Kind::Number || self.texts == Texts::Cells || self.manner.leniency == Leniency::Lenient;
+                    if !counts || !self.widen(node, lexer.since(start)) {
                         self.verdicts.add(row, path, misfit);
                     }
                     node.push_null();
@@ -357,7 +351,7 @@ impl Rows {
     ) -> std::result::Result<(), Misfit> {
         match fit {
             Err(misfit) if self.manner.leniency == Leniency::Lenient => {
-                push_leniently(values, kind, text, self.manner).map_err(|()| misfit)
+                push_leniently(values, kind, text, self.manner, misfit)
             }
             fit => fit,
         }
@@ -376,8 +370,14 @@ impl Rows {
         match self.unknown {
             Unknown::Add => match members.wished_for(key, row.index) {
                 Wanted::Is(guess) => {
-                    Looker { row, verdicts: &mut self.verdicts, mixing: Mixing::of(self.manner) }
-                        .value(lexer, guess, path, depth)?;
+                    let cells = self.texts == Texts::Cells;
+                    let mixing = if cells { Mixing::IsText } else { Mixing::of(self.manner) };
+                    let mut looker = Looker { row, verdicts: &mut self.verdicts, mixing };
+                    if cells && lexer.kind()? == Kind::String {
+                        looker.cell(&lexer.string()?, guess, path);
+                    } else {
+                        looker.value(lexer, guess, path, depth)?;
+                    }
                     self.wishing |= guess.is_something();
                 }
                 Wanted::Twice => {

@@ -90,14 +90,14 @@ pub(super) fn push_cell(values: &mut Values, text: &str, manner: Manner) -> Fit 
         _ => push_text(values, text, manner),
     };
     match (fit, manner.leniency) {
-        (Err(misfit), Leniency::Lenient) => push_leniently(values, Kind::String, text, manner).map_err(|()| misfit),
+        (Err(misfit), Leniency::Lenient) => push_leniently(values, Kind::String, text, manner, misfit),
         (fit, _) => fit,
     }
 }
 
-/// Pushes what did not fit where its meaning is plain all the same (`coerce=lenient`). `text` is what a text says, and of
-/// everything else its JSON.
-pub(super) fn push_leniently(values: &mut Values, kind: Kind, text: &str, manner: Manner) -> Result<(), ()> {
+/// Pushes what did not fit, for the reason `given`, where its meaning is plain all the same (`coerce=lenient`). `text` is
+/// what a text says, and of everything else its JSON.
+pub(super) fn push_leniently(values: &mut Values, kind: Kind, text: &str, manner: Manner, given: Misfit) -> Fit {
     let counting = Manner { counts: manner.counts.or_else(|| coerce::likely_counting(text)), ..manner };
     let is_number = kind == Kind::Number || kind == Kind::String && coerce::is_number(text.trim());
     match &mut *values {
@@ -105,15 +105,18 @@ pub(super) fn push_leniently(values: &mut Values, kind: Kind, text: &str, manner
         Values::Boolean(builder) if is_number => match text.trim() {
             "0" => builder.append_value(false),
             "1" => builder.append_value(true),
-            _ => return Err(()),
+            _ => return Err(given),
         },
-        Values::Boolean(_) if kind == Kind::String => push_word(values, text.trim()).map_err(drop)?,
-        Values::Float(builder) => {
-            builder.append_value(coerce::near_double(text.trim()).map(coerce::as_float).ok_or(())?)
-        }
-        Values::Double(builder) => builder.append_value(coerce::near_double(text.trim()).ok_or(())?),
-        _ if is_number => push_number(values, text.trim(), counting).map_err(drop)?,
-        _ => return Err(()),
+        Values::Boolean(_) if kind == Kind::String => push_word(values, text.trim())?,
+        Values::Float(builder) => match coerce::near_double(text.trim()) {
+            Some(near) if near.is_finite() && coerce::as_float(near).is_infinite() => {
+                return Err(Misfit::new("float_overflow", format!("{text} is too large for float")));
+            }
+            near => builder.append_value(near.map(coerce::as_float).ok_or(given)?),
+        },
+        Values::Double(builder) => builder.append_value(coerce::near_double(text.trim()).ok_or(given)?),
+        _ if is_number => push_number(values, text.trim(), counting)?,
+        _ => return Err(given),
     }
     Ok(())
 }

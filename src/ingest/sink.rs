@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::columnar::{Columns, unfit};
 use super::columns::Shape;
+use super::convert;
 use super::decode::{Decoded, Reading};
 use super::text::TextReader;
 use crate::error::{Error, Kind, Result};
@@ -43,7 +44,15 @@ impl Sink {
     pub(super) fn take(&mut self, batch: RecordBatch) -> Result<()> {
         match self {
             Self::Columns(columns) => columns.take(batch),
-            Self::Lines(reader) => reader.feed(&lines_of(&batch)?),
+            Self::Lines(reader) => {
+                check_size(&batch, &reader.reading)?;
+                let steps = (0..batch.num_rows()).step_by(LINES_AT_ONCE);
+                for first in steps {
+                    let rows = LINES_AT_ONCE.min(batch.num_rows() - first);
+                    reader.feed(&lines_of(&batch.slice(first, rows))?)?;
+                }
+                Ok(())
+            }
         }
     }
 
@@ -56,6 +65,26 @@ impl Sink {
     }
 }
 
+/// Rows that are written as lines at once.
+const LINES_AT_ONCE: usize = 256;
+
+/// Refuses a batch that takes too much as lines: values that stand once and are meant often, and names in every line.
+fn check_size(batch: &RecordBatch, reading: &Reading) -> Result<()> {
+    let (rows, most) = (batch.num_rows(), reading.bounds.body_bytes);
+    if rows > reading.bounds.rows {
+        let message = format!("Request has more than {} rows: send less at once", reading.bounds.rows);
+        return Err(Error::new(Kind::TooLarge, message));
+    }
+    let names: usize = batch.schema().fields().iter().map(|field| field.size()).sum();
+    let spelled: usize = batch.columns().iter().map(convert::spelled_out).sum();
+    if spelled.saturating_add(names.saturating_mul(rows)) > most {
+        let message =
+            format!("Body has more than {most} bytes when it is spelled out for the table's rules: send less at once");
+        return Err(Error::new(Kind::TooLarge, message));
+    }
+    Ok(())
+}
+
 /// Each row as a line of JSON, bytes in base64.
 fn lines_of(batch: &RecordBatch) -> Result<Vec<u8>> {
     let (mut fields, mut columns) = (Vec::new(), Vec::new());
@@ -63,6 +92,9 @@ fn lines_of(batch: &RecordBatch) -> Result<Vec<u8>> {
         let spelled = spelled(field, column)?;
         fields.push(Field::new(field.name(), spelled.data_type().clone(), true));
         columns.push(spelled);
+    }
+    if columns.is_empty() {
+        return Ok(b"{}\n".repeat(batch.num_rows()));
     }
     let batch = RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), columns).map_err(unfit)?;
     let failed = |error| Error::malformed("A column cannot be written as JSON for the table's rules").because(error);

@@ -5,20 +5,26 @@ use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use super::coerce::Misfit;
+use super::coerce::{self, Misfit};
 use super::columns::Node;
 use super::convert::Converted;
 use super::json::lexer::Kind;
 use super::manner::{Leniency, Manner, Rounding};
-use super::scalar::{push_leniently, push_number, push_text};
+use super::scalar::{push_leniently, push_number, push_text, wrong_type};
 use super::values::Values;
 use crate::catalog::metadata::schema::Field;
+use crate::catalog::metadata::types::Primitive;
 use crate::error::{Error, Result};
 
 impl Manner {
-    /// Whether values are taken that are not taken without a word.
-    pub(super) fn takes_more(self) -> bool {
-        self.leniency == Leniency::Lenient || self.rounding != Rounding::Never || self.counts.is_some()
+    /// Whether a column of this type takes values that it does not take without a word.
+    pub(super) fn takes_more(self, kind: &Primitive) -> bool {
+        use Primitive as P;
+        let counted = matches!(kind, P::Timestamp | P::Timestamptz | P::TimestampNs | P::TimestamptzNs);
+        let rounded = matches!(kind, P::Decimal { .. });
+        self.leniency == Leniency::Lenient
+            || self.rounding != Rounding::Never && rounded
+            || self.counts.is_some() && counted
     }
 }
 
@@ -36,8 +42,9 @@ fn kind_of(kind: &DataType) -> Option<Kind> {
 /// The values of a column as another one takes them; `None` where they mean nothing when spelled out.
 pub(super) fn convert(values: &ArrayRef, to: &Field, manner: Manner) -> Result<Option<Converted>> {
     let Some(kind) = kind_of(values.data_type()) else { return Ok(None) };
+    let is_text = *values.data_type() == DataType::Utf8;
     let failed = |error| Error::internal("Values cannot be spelled out").because(error);
-    let options = FormatOptions::new().with_timestamp_format(None);
+    let options = FormatOptions::new().with_display_error(false);
     let texts = ArrayFormatter::try_new(values, &options).map_err(failed)?;
     let mut column = Node::new(to)?;
     let mut misfits = Vec::new();
@@ -46,7 +53,11 @@ pub(super) fn convert(values: &ArrayRef, to: &Field, manner: Manner) -> Result<O
             column.push_null();
             continue;
         }
-        if let Err(misfit) = push(&mut column.values, kind, &texts.value(at).to_string(), manner) {
+        let mut text = String::new();
+        let spelled = texts.value(at).write(&mut text);
+        let unspelled = |_| Misfit::new("wrong_type", "the value cannot be spelled out");
+        let pushed = spelled.map_err(unspelled).and_then(|()| push(&mut column.values, (kind, is_text), &text, manner));
+        if let Err(misfit) = pushed {
             column.push_null();
             misfits.push((at, misfit));
         }
@@ -54,19 +65,18 @@ pub(super) fn convert(values: &ArrayRef, to: &Field, manner: Manner) -> Result<O
     Ok(Some(Converted { values: column.finish(values.len())?, misfits }))
 }
 
-fn push(column: &mut Values, kind: Kind, text: &str, manner: Manner) -> Result<(), Misfit> {
+fn push(column: &mut Values, (kind, is_text): (Kind, bool), text: &str, manner: Manner) -> Result<(), Misfit> {
     let strict = match (kind, &mut *column) {
         (Kind::True, Values::Boolean(builder)) => {
             builder.append_value(text == "true");
             return Ok(());
         }
-        (Kind::Number, _) => push_number(column, text, manner),
-        _ => push_text(column, text, manner),
+        (Kind::Number, _) if coerce::is_number(text) => push_number(column, text, manner),
+        (Kind::String, _) if is_text || manner.leniency == Leniency::Lenient => push_text(column, text, manner),
+        _ => Err(wrong_type(column, kind)),
     };
     match strict {
-        Err(misfit) if manner.leniency == Leniency::Lenient => {
-            push_leniently(column, kind, text, manner).map_err(|()| misfit)
-        }
+        Err(misfit) if manner.leniency == Leniency::Lenient => push_leniently(column, kind, text, manner, misfit),
         strict => strict,
     }
 }

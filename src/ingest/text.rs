@@ -80,7 +80,7 @@ pub(super) enum Rest {
 }
 
 /// Text that is to be read again, and what came before it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct KeptText {
     pub(super) text: Vec<u8>,
     layout: Layout,
@@ -165,7 +165,8 @@ impl TextReader {
         if self.before.rows == 0 {
             return Err(Error::malformed("Request has no rows: send at least one").with_code("no_rows"));
         }
-        let wishes = self.rows.wishes()?;
+        // What is known of fields beyond that comes from rows that were broken off or are left out.
+        let wishes = if self.kept.is_some() { self.rows.wishes()? } else { Vec::new() };
         let mut verdicts = self.rows.verdicts;
         verdicts.bad_rows = verdicts.bad_rows.min(self.before.rows);
         if let (true, Some(Kept::Text(kept))) = (self.tainted, &mut self.kept) {
@@ -198,8 +199,13 @@ impl TextReader {
                 // The columns have values of theirs, and know of fields that nobody else has.
                 self.rows.discard();
                 self.rows.members.forget_wishes();
+                let (rows, found) = (self.before.rows, self.rows.verdicts.total);
                 (self.before, self.layout) = (from, layout.clone());
-                taken = self.rows_of(&window, rest)?;
+                let again = self.rows_of(&window, rest)?;
+                if (again, self.before.rows, self.rows.verdicts.total) != (taken, rows, found) {
+                    return Err(Error::internal("Rows are others when they are read without those that do not fit"));
+                }
+                taken = again;
             }
         }
         let rows = self.before.rows - from.rows;

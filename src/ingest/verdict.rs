@@ -85,25 +85,34 @@ impl Verdicts {
 
     /// Notes an error of the row at `index`, which begins at byte `start` of `text`.
     pub(super) fn add(&mut self, row: Row<'_>, path: &Path<'_>, misfit: Misfit) {
-        // Where it begins is counted, so only as often as it is told.
-        let told = self.on_error != OnError::Abort || self.listed.len() < limits::ROW_ERRORS_LISTED;
-        let (pointer, line) = if told { (path.pointer(), Some(row.line())) } else { Default::default() };
-        self.note((row.index, line), pointer, misfit);
+        let pointer = if self.on_error != OnError::Abort || self.is_room() { path.pointer() } else { String::new() };
+        self.note((row.index, self.line_of(row)), pointer, misfit);
     }
 
     /// Notes an error of a row, of which something was made before.
     pub(super) fn add_made(&mut self, row: Row<'_>, pointer: String, misfit: Misfit) {
-        let told = format!("{pointer}: {}: a rule of the table cannot take the value", misfit.code);
-        self.note((row.index, Some(row.line())), pointer, misfit);
-        // What is kept does not quote what the rules may have to keep away.
-        if let Some(last) = self.rejected.last_mut() {
-            last.message = told;
-        }
+        // What is kept, and answered again, does not quote what the rules may have to keep away.
+        let told = Misfit::new(misfit.code, "a rule of the table cannot take the value");
+        self.note((row.index, self.line_of(row)), pointer, told);
+    }
+
+    fn is_room(&self) -> bool {
+        self.listed.len() < limits::ROW_ERRORS_LISTED
+    }
+
+    /// The line that a row begins on: it is counted, so only as often as it is told.
+    fn line_of(&self, row: Row<'_>) -> Option<usize> {
+        self.is_room().then(|| row.line())
     }
 
     /// Notes that a row's route leads nowhere; its place, and the line that it begins on.
     pub(super) fn add_routed(&mut self, (index, line): (usize, usize), why: &str) {
-        self.note((index, Some(line)), String::new(), Misfit::new("unknown_route", why));
+        self.add_here((index, line), Misfit::new("unknown_route", why));
+    }
+
+    /// Notes an error of a row as a whole; its place, and the line that it begins on.
+    pub(super) fn add_here(&mut self, (index, line): (usize, usize), misfit: Misfit) {
+        self.note((index, Some(line)), String::new(), misfit);
     }
 
     /// Says of rows that were read among others where they stand in the body.
@@ -125,6 +134,8 @@ impl Verdicts {
 
     fn note(&mut self, (index, line): (usize, Option<usize>), pointer: String, Misfit { code, detail }: Misfit) {
         self.total += 1;
+        // Names and values may be as long as a row.
+        let (pointer, detail) = (cut(pointer), cut(detail));
         if self.on_error != OnError::Abort {
             match self.rejected.last_mut().filter(|last| last.index == index) {
                 Some(last) if last.message.len() < limits::REJECTED_MESSAGE_BYTES => {
@@ -183,6 +194,19 @@ impl Verdicts {
     pub fn is_empty(&self) -> bool {
         self.total == 0
     }
+}
+
+/// A text of no more bytes than are worth telling.
+fn cut(mut text: String) -> String {
+    if text.len() > limits::REJECTED_MESSAGE_BYTES {
+        let mut end = limits::REJECTED_MESSAGE_BYTES;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// A row of a body.

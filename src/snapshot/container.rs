@@ -54,6 +54,11 @@ impl Records {
         Ok(Self { schema, count, data })
     }
 
+    /// Bytes that they take.
+    pub(crate) fn len(&self) -> usize {
+        self.data.len()
+    }
+
     /// The same records as a file of one block, not compressed.
     pub(crate) fn to_file(&self) -> Vec<u8> {
         let sync = [0; SYNC_BYTES];

@@ -30,8 +30,17 @@ async fn a_table_is_made_of_lines_of_cells() {
     assert_eq!((&there[0]["zip"], &there[1]["name"], &there[1]["ok"]), (&json!("01234"), &Value::Null, &json!(false)));
     // A column that is text takes numbers, and one of numbers no text.
     send(&server, "ns/t", &CSV, "zip,id\n5,3\n".into()).await.expect(200);
+    // What looks like a byte order mark and is in a cell stays.
+    send(&server, "ns/marks", &CSV, "\u{feff}name,n\n\u{feff}x,1\n".into()).await.expect(200);
+    assert_eq!(rows(&server, "marks").await[0]["name"], "\u{feff}x");
     problem(&send(&server, "ns/t", &CSV, "id\nx\n".into()).await, 422, "wrong_type", "1 of 1 rows");
     problem(&send(&server, "ns/t", &CSV, "id,name\n1\n".into()).await, 422, "wrong_cell_count", "1 of 1 rows");
+    problem(
+        &send(&server, "ns/t", &CSV, "id,name\n1,\"abc\n2,def\n".into()).await,
+        422,
+        "malformed_csv",
+        "inside quotes",
+    );
     problem(&send(&server, "ns/t", &CSV, "id,id\n1,2\n".into()).await, 400, "bad_header", "twice");
     problem(&send(&server, "ns/t", &CSV, "id,\n1,2\n".into()).await, 400, "bad_header", "no name");
     problem(&send(&server, "ns/t", &CSV, "id,name\n".into()).await, 400, "no_rows", "no rows");

@@ -1,9 +1,12 @@
 //! Rows pushed over HTTP: what is committed, what is refused, what is created.
 
 mod acknowledged;
+mod alike;
 mod append;
 mod cells;
+mod coercion;
 mod events;
+mod evolution;
 mod formats;
 mod growth;
 mod once;

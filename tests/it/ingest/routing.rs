@@ -81,12 +81,14 @@ async fn a_row_without_a_table_is_one_that_does_not_fit() {
 async fn all_tables_or_none() {
     let server = Server::start().await;
     let headers = [NDJSON, ("idempotency-key", "k")];
-    for ack in ["commit", "wal"] {
-        let query = format!("?route=/t&atomic=true&on_error=dlq&ack={ack}");
-        let key = format!("k-{ack}");
+    let waits = route(&server, "?route=/t&atomic=true&ack=wal", &[NDJSON], BODY).await;
+    problem(&waits, 400, "unknown_parameter", "leave ack out");
+    for time in ["first", "second"] {
+        let query = "?route=/t&atomic=true&on_error=dlq".to_owned();
+        let key = format!("k-{time}");
         let headers = [NDJSON, ("idempotency-key", key.as_str())];
         let body = format!("{BODY}{{\"t\":\"ns.a\",\"id\":\"x\"}}\n{{\"id\":9}}\n");
-        let status = if ack == "commit" { 200 } else { 202 };
+        let status = 200;
         let answer = route(&server, &query, &headers, &body).await.expect(status);
         assert_eq!(
             answer.json()["rows"],
@@ -113,6 +115,23 @@ async fn all_tables_or_none() {
     problem(&route(&server, "?route=/t&atomic=true", &headers, &bad).await, 422, "unknown_field", "1 of 3 rows");
     problem(&route(&server, "?route=/t", &headers, &bad).await, 422, "unknown_field", "1 of 3 rows");
     assert_eq!((rows(&server, "a").await.len(), rows(&server, "b").await.len()), (2, 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_changed_once_in_a_commit() {
+    let server = Server::start().await;
+    let rows = "{\"t\":\"ns.a\",\"id\":1}\n{\"t\":\"ns.a\",\"id\":\"x\"}\n{\"t\":\"ns.a__rejected\",\"raw\":\"r\"}\n";
+    for query in [
+        "?route=/t&on_error=dlq&atomic=true",
+        "?route=/t&on_error=dlq&map=ns.a=ns.a,ns.a__rejected=ingest.unrouted__rejected",
+    ] {
+        let body = format!("{rows}{{\"id\":7}}\n");
+        problem(&route(&server, query, &[NDJSON], &body).await, 422, "rejected_table_unfit", "send them apart");
+    }
+    let list = "[{\"table\":\"ns.a\",\"row\":[{\"id\":1},{\"id\":2}]},{\"table\":\"ns.a\",\"row\":{\"id\":3}}]";
+    let headers = [("content-type", "application/json")];
+    let answer = route(&server, "?envelope=true&on_error=skip", &headers, list).await.expect(200).json();
+    assert_eq!(answer["rows"], json!({"received": 2, "written": 1, "rejected": 1, "duplicate": 0}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
