@@ -124,8 +124,13 @@ impl Inflater {
     fn unpack(&mut self, out: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let name = self.encoding.name();
         let mut buffer = vec![0; BUFFER_BYTES];
+        let mut left_before = usize::MAX;
         loop {
             match self.unpacker.read(&mut buffer) {
+                // A frame of LZ4 is over, and another one follows.
+                Ok(0) if self.encoding == Encoding::Lz4 && (1..left_before).contains(&self.left_to_unpack()) => {
+                    left_before = self.left_to_unpack();
+                }
                 Ok(0) => return self.ended(),
                 Ok(length) => {
                     self.take(length)?;
@@ -135,6 +140,11 @@ impl Inflater {
                 Err(error) => return Err(damaged(name).because(error)),
             }
         }
+    }
+
+    /// Bytes that have arrived and were not looked at.
+    fn left_to_unpack(&mut self) -> usize {
+        self.queue().map_or(0, |queue| queue.pieces.iter().map(Bytes::len).sum())
     }
 
     fn take(&mut self, length: usize) -> Result<()> {

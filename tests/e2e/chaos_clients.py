@@ -140,11 +140,11 @@ class Client(threading.Thread):
             return "open"
         told, status = answer.json(), answer.status_code
         if status in (200, 202):
-            counts, (fit, rejected) = told["rows"], request.counts()
-            assert (counts["written"] + counts["duplicate"], counts["rejected"]) == (fit, rejected), told
-            assert counts["received"] == fit + rejected and len({error["index"] for error in told["errors"]}) == rejected, told
+            counts, (fit, bad) = told["rows"], request.fitting()
+            assert (counts["written"] + counts["duplicate"], counts["rejected"]) == (fit, len(bad)), told
+            assert counts["received"] == fit + len(bad) and {error["index"] for error in told["errors"]} == bad, told
             assert {one["table"] for one in told["tables"]} == set(map(whole_name, request.places)), told
-            self.figures["dead letters"] += rejected
+            self.figures["dead letters"] += len(bad)
             return "taken"
         if told["code"] == "partly_written":
             assert request.is_for_many() and not request.is_atomic(), told

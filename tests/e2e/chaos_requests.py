@@ -43,10 +43,11 @@ class Request:
     def is_for_many(self):
         return self.target.startswith("?")
 
-    def counts(self):
-        """Rows that fit, and that do not."""
-        rejected = sum(len(ids) for place, ids in self.places.items() if place.endswith(REJECTED))
-        return sum(map(len, self.places.values())) - rejected, rejected
+    def fitting(self):
+        """How many rows fit, and which do not, counted from 0."""
+        ids = sorted(id for own in self.places.values() for id in own)
+        bad = {id - ids[0] for place, own in self.places.items() for id in own if place.endswith(REJECTED)}
+        return len(ids) - len(bad), bad
 
     def transactions(self):
         """Its rows, parted by what is certainly committed together."""

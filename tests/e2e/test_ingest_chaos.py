@@ -104,9 +104,10 @@ def read(table):
     """The ids of its rows, and what an engine counts of them."""
     if table.name()[-1].endswith(REJECTED):
         letters = table.scan(selected_fields=("request_id", "row_index", "code", "raw")).to_arrow().to_pylist()
-        places = {(letter["request_id"], letter["row_index"]) for letter in letters}
-        assert len(places) == len(letters) and {letter["code"] for letter in letters} <= CODES
         ids = [int(re.search(r'"id": ?(\d+)', letter["raw"])[1]) for letter in letters]
+        # The ids of a request go up by one from row to row.
+        firsts = {(letter["request_id"], id - letter["row_index"]) for letter, id in zip(letters, ids)}
+        assert len(firsts) == len({letter["request_id"] for letter in letters}) and {letter["code"] for letter in letters} <= CODES
         return ids, (len(ids), len({letter["raw"] for letter in letters}), sum(letter["row_index"] for letter in letters) if ids else None)
     rows = table.scan(selected_fields=("id", "part", "n", "text")).to_arrow().to_pylist()
     ids = [found["id"] for found in rows]
@@ -177,6 +178,7 @@ def check(server, store, clients, others, spark):
         assert not engine or engine.sql(query.format("")) == [figures], "and Spark"
         acknowledged["dead letters" if is_of_letters else "rows"] += len(known)
     transactions = check_transactions(clients, present)
+    assert transactions > SECONDS and acknowledged["dead letters"] > SECONDS, "these were under fire, too"
     print(f"{dict(acknowledged)} acknowledged in {len(names)} tables, {transactions} transactions over some")
     check_producers(clients)
     assert "floeberg_ingest_rows_lost_total{" not in requests.get(f"{server.url}/metrics", timeout=20).text
@@ -223,6 +225,7 @@ def test_what_is_acknowledged_is_there_once(request, tmp_path, kind):
     figures = sum((thread.figures for thread in threads), collections.Counter())
     print(f"\n{kind}, seed {SEED}: {dict(figures)}, {sum(deaths.values())} deaths: {dict(deaths)}")
     assert not faults, faults
+    assert network or figures["looks"], "somebody read meanwhile"
     spark = None if network else request.getfixturevalue("spark")
     acknowledged = check(server, store, clients, others, spark)
     assert acknowledged > 20 * SECONDS and sum(deaths.values()) > SECONDS / 10, "there was load, and fire"
