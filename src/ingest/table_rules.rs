@@ -84,6 +84,10 @@ impl Ingest {
         let events: Option<EventShape> = None;
         let rewriting = Rewriting { events, rules, facts };
         let one = |(index, row): (usize, &&str)| {
+            if !row.starts_with('{') {
+                let (pointer, detail) = (String::new(), "a row is an object".to_owned());
+                return Err(RowError { index, line: None, pointer, code: "wrong_type".into(), detail });
+            }
             rewriting.apply(row).map_err(|RuleFault { pointer, misfit }| RowError {
                 index,
                 line: None,
