@@ -363,6 +363,19 @@ def bodies():
             {"report-type": one_of("scan-report", "commit-report", "odd")}, {"report-type": "scan-report"}
         ),
         "WantedRollback": ({"metadata-location": one_of(file, "odd")}, {"metadata-location": file}),
+        "WantedChanges": (
+            {
+                "changes": some(
+                    either(
+                        record({"op": one_of("add"), "column": NAME, "type": one_of("string", "long", "odd")}),
+                        record({"op": one_of("widen", "rename"), "column": NAME, "to": one_of("long", "b", "odd")}),
+                        record({"op": one_of("optional", "drop", "odd"), "column": NAME}),
+                    ),
+                )
+            },
+            # It is so, and can be said again and again.
+            {"changes": [{"op": "optional", "column": "text"}]},
+        ),
         "WantedToken": (
             {"right": one_of("read", "write", "admin"), "expires": either(INSTANT, {"type": "null"})},
             {"name": "a", "right": "read"},
@@ -384,9 +397,10 @@ def before_load_schema(context, raw_schema):
         assert set(members) <= set(known), f"{name} has no {set(members) - set(known)}"
         known.update(members)
         taken[f"#/components/schemas/{name}"] = example
-    rows = paths["/ingest/v1/{namespace}/{table}"]["post"]["requestBody"]["content"]
-    rows["application/json"] = {"schema": either(ROW, some(ROW)), "example": ROWS}
-    rows["application/x-ndjson"] = {"schema": {"type": "string", "format": LINES}, "example": json.dumps(ROWS[0])}
+    for path in ("/ingest/v1/{namespace}/{table}", "/ingest/v1"):
+        rows = paths[path]["post"]["requestBody"]["content"]
+        rows["application/json"] = {"schema": either(ROW, some(ROW)), "example": ROWS}
+        rows["application/x-ndjson"] = {"schema": {"type": "string", "format": LINES}, "example": json.dumps(ROWS[0])}
     function = paths["/manage/v1/namespaces/{namespace}/functions/{function}"]["put"]["requestBody"]["content"]
     function["application/json"] = {"schema": FUNCTION, "example": A_FUNCTION}
     for path, verb, name in (("", "post", "spare"), ("/{name}", "put", "kept")):
@@ -413,6 +427,10 @@ def before_load_schema(context, raw_schema):
         parameter.pop("example", None)
         if parameter["name"] == "key":
             parameter["example"] = "seeded"
+    # One of several ways to say where rows belong is enough, and two are too many.
+    for parameter in paths["/ingest/v1"]["post"]["parameters"]:
+        if parameter["name"] == "X-Ingest-Route":
+            parameter |= {"schema": one_of("ns.rows", "rows", "odd"), "example": "ns.rows"}
     # What others put something into cannot be dropped.
     hollow = paths["/v1/namespaces/{namespace}"]["delete"]["parameters"][0]
     hollow |= {"schema": one_of("hollow", *PATHS["namespace"]), "example": "hollow"}
