@@ -94,6 +94,9 @@ pub struct TableName {
     pub name: Arc<str>,
 }
 
+/// What the name of a table of rejected rows ends with: before it stands that of the table that they were for.
+pub const REJECTED_SUFFIX: &str = "__rejected";
+
 impl TableName {
     /// The tables that a text may mean: `ns.t`, levels and name joined by dots or by `%1F`.
     pub fn meant_by(text: &str) -> Result<Vec<Self>> {

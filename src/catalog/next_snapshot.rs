@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 
 use super::change::Update;
 use super::metadata::TableMetadata;
+use super::metadata::schema::Schema;
 use super::metadata::snapshot::{MAIN, SnapshotRef, new_snapshot};
 use super::place;
 use crate::clock;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::snapshot::manifest::{self, Layout, ListOf};
 
 /// A snapshot that is being made.
@@ -47,15 +48,18 @@ impl<'a> NextSnapshot<'a> {
         self.of.snapshot_id
     }
 
+    /// What its manifests and their list say of it.
+    pub fn of(&self) -> ListOf {
+        self.of
+    }
+
     /// What its manifests of this spec are written with.
     pub fn layout(&self, spec_id: i32) -> Result<Layout> {
         let missing = || Error::invalid(format!("The table has no partition spec with the id {spec_id}"));
         let (schema, spec) = (self.base.current_schema()?, self.base.spec(spec_id).ok_or_else(missing)?);
-        Ok(Layout {
-            version: self.of.version,
-            schema: Arc::new(in_the_crate("schema", &**schema)?),
-            spec: in_the_crate("partition spec", &**spec)?,
-        })
+        let unfit = |error| unwritable("this partition spec", "unsupported_table", error);
+        let (schema, spec) = (schema_for_writers(schema)?, in_the_crate(&**spec).map_err(unfit)?);
+        Ok(Layout { version: self.of.version, schema, spec })
     }
 
     /// A location for one of its manifests.
@@ -122,8 +126,10 @@ fn sequence_number(base: &TableMetadata) -> Result<i64> {
     if base.format_version == 1 {
         return Ok(0);
     }
-    let used_up = || Error::invalid("The table has no sequence number left for another snapshot");
-    base.last_sequence_number.checked_add(1).ok_or_else(used_up)
+    base.last_sequence_number.checked_add(1).ok_or_else(|| {
+        let message = "Ingest cannot write to a table that has no sequence number left";
+        Error::new(Kind::Unprocessable, message).with_code("unsupported_table")
+    })
 }
 
 /// An id that no snapshot of the table has.
@@ -136,12 +142,18 @@ fn fresh_id(base: &TableMetadata) -> i64 {
     }
 }
 
-/// The crate's form of a schema or spec, which its writers want.
-fn in_the_crate<T: DeserializeOwned>(what: &str, ours: &impl Serialize) -> Result<T> {
-    let text = serde_json::to_vec(ours)
-        .map_err(|error| Error::internal(format!("A {what} cannot be written")).because(error))?;
-    serde_json::from_slice(&text)
-        .map_err(|error| Error::invalid(format!("Manifests cannot be written with the table's {what}")).because(error))
+/// The crate's form of a schema, which its writers want.
+pub fn schema_for_writers(schema: &Schema) -> Result<Arc<iceberg::spec::Schema>> {
+    in_the_crate(schema).map(Arc::new).map_err(|error| unwritable("these column types", "unsupported_type", error))
+}
+
+fn in_the_crate<T: DeserializeOwned>(ours: &impl Serialize) -> serde_json::Result<T> {
+    serde_json::from_slice(&serde_json::to_vec(ours)?)
+}
+
+fn unwritable(what: &str, code: &'static str, error: serde_json::Error) -> Error {
+    let message = format!("Ingest cannot write to a table with {what}");
+    Error::new(Kind::Unprocessable, message).with_code(code).because(error)
 }
 
 #[cfg(test)]

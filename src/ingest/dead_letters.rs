@@ -19,10 +19,7 @@ use crate::catalog::metadata::schema::{Field, Schema};
 use crate::catalog::metadata::types::{Primitive, Type};
 use crate::error::{Error, Kind, Result, What};
 use crate::limits;
-use crate::names::TableName;
-
-/// What is added to a table's name.
-const SUFFIX: &str = "__rejected";
+use crate::names::{REJECTED_SUFFIX, TableName};
 
 /// The columns of such a table.
 const COLUMNS: [(&str, Primitive); 7] = [
@@ -43,7 +40,7 @@ impl Ingest {
         rejected: &[Rejected],
         request_id: &str,
     ) -> Result<Beside> {
-        let name = TableName::new(table.namespace.clone(), &format!("{}{SUFFIX}", table.name))?;
+        let name = TableName::new(table.namespace.clone(), &format!("{}{REJECTED_SUFFIX}", table.name))?;
         let batch = batch_of(rejected, request_id, self.catalog.clock().now_ms())?;
         let mut loaded = self.table_of_rejected(&name).await?;
         let mut decoded = self.letters_of(&loaded, batch)?;

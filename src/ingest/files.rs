@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use iceberg::spec::{DataFile, Schema as IcebergSchema, Struct};
+use iceberg::spec::{DataFile, Struct};
 use tokio::sync::mpsc;
 
 use super::flush::{Rows, schema_changed};
@@ -20,8 +20,9 @@ use super::path;
 use super::write::{DataObject, FileLayout, encode};
 use super::writing::Writing;
 use crate::catalog::metadata::TableMetadata;
+use crate::catalog::next_snapshot::schema_for_writers;
 use crate::catalog::{Catalog, Loaded};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::lake::Company;
 use crate::limits;
@@ -95,19 +96,6 @@ async fn store(catalog: &Catalog, mut made: mpsc::Receiver<DataObject>, files: &
     outcome
 }
 
-/// The crate's form of a schema, which its writers want.
-pub(super) fn iceberg_schema(metadata: &TableMetadata, id: i32) -> Result<Arc<IcebergSchema>> {
-    let schema = metadata.schema(id).ok_or_else(schema_changed)?;
-    let text =
-        serde_json::to_vec(&**schema).map_err(|error| Error::internal("A schema cannot be written").because(error))?;
-    let parsed: IcebergSchema = serde_json::from_slice(&text).map_err(|error| {
-        Error::new(Kind::Unprocessable, "Ingest cannot write to a table with these column types")
-            .with_code("unsupported_type")
-            .because(error)
-    })?;
-    Ok(Arc::new(parsed))
-}
-
 /// Rows of a batch that is written as it is.
 const WORTH_ROWS: usize = 1_024;
 
@@ -122,7 +110,7 @@ fn encode_all(
     let spec = metadata.default_spec()?;
     let order = metadata.sort_order(metadata.default_sort_order_id);
     let layout = FileLayout {
-        schema: iceberg_schema(metadata, schema_id)?,
+        schema: schema_for_writers(then)?,
         spec_id: spec.spec_id,
         sort_order_id: order.filter(|order| !order.fields.is_empty()).map(|order| order.order_id),
         writing: Writing::of(&metadata.properties, then, order.map(|order| &**order), &first.schema())?,

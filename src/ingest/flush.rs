@@ -8,27 +8,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use futures::FutureExt;
 use iceberg::spec::{DataFile, FormatVersion, ManifestFile};
-use serde_json::json;
 
 use super::counts::{count_of, phase};
 use super::evolve::still_fits;
-use super::files::{Files, data_files, iceberg_schema};
+use super::files::{Files, data_files};
 use super::held::Held;
 use super::known::Known;
 use super::receipt::Receipt;
 use crate::catalog::append::{Brought, Prepare, Prepared};
 use crate::catalog::change::{Change, Requirement, Update};
 use crate::catalog::metadata::TableMetadata;
-use crate::catalog::metadata::snapshot::{MAIN, SnapshotRef, new_snapshot};
+use crate::catalog::next_snapshot::NextSnapshot;
 use crate::catalog::once::Key;
-use crate::catalog::{Catalog, Loaded, place, properties};
+use crate::catalog::{Catalog, Loaded, properties};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::limits;
 use crate::names::{TableName, Tabular};
 use crate::snapshot::append::{MergePolicy, plan_merge};
-use crate::snapshot::manifest::{self, Layout, ListOf};
+use crate::snapshot::manifest::{self, Layout};
 use crate::snapshot::summary;
 use crate::store::log_marks::Mark;
 use crate::store::producers::Advance;
@@ -259,42 +258,28 @@ impl Append<'_> {
             return Err(Tabular::Table.missing(&self.target.name));
         }
         check_target(metadata, self.target)?;
-        let spec = metadata.spec(self.spec_id).ok_or_else(spec_removed)?;
-        let layout = Layout {
-            version: version_of(metadata),
-            schema: iceberg_schema(metadata, metadata.current_schema_id)?,
-            spec: iceberg_spec(spec)?,
-        };
+        if metadata.spec(self.spec_id).is_none() {
+            return Err(spec_removed());
+        }
+        let now_ms = self.catalog.clock().now_ms();
+        let next = NextSnapshot::after(metadata, now_ms)?;
         let mut objects: Vec<(String, Bytes)> = self.files.held.clone();
         objects.extend(self.files.put.iter().map(|location| (location.clone(), Bytes::new())));
-        let parent = metadata.current_snapshot();
-        let of = ListOf {
-            version: layout.version,
-            snapshot_id: new_snapshot_id(metadata),
-            parent: parent.map(|parent| parent.id),
-            sequence_number: next_sequence_number(metadata)?,
-            next_row_id: u64::try_from(metadata.next_row_id).unwrap_or(0),
-        };
-        let manifests = self.manifests(metadata, &layout, of, &mut objects).await?;
-        let now_ms = self.catalog.clock().now_ms();
+        let manifests = self.manifests(metadata, &next, &mut objects).await?;
         let thinned = self.thinned(metadata, &manifests, now_ms).await;
-        let location =
-            format!("{}/snap-{}-0-{}.avro", place::metadata_folder(metadata), of.snapshot_id, clock::new_uuid());
-        if let Some(listed) = manifest::as_listed(of, &manifests) {
+        let listed = manifest::as_listed(next.of(), &manifests);
+        let before = metadata.current_snapshot().map(|parent| parent.summary()).transpose()?;
+        let summary = summary::of_append(&self.files.entries, before.as_ref());
+        let mut updates = next.updates(manifests, &summary, &mut objects).await?;
+        if let (Some(listed), Some((list, _))) = (listed, objects.last()) {
             // The next commit need not read what this one writes.
-            self.known.lists.insert(location.clone(), Arc::new(listed));
+            self.known.lists.insert(list.clone(), Arc::new(listed));
         }
-        let list = manifest::write_list(of, manifests).await?;
-        let added_rows = list.next_row_id.unwrap_or(of.next_row_id).saturating_sub(of.next_row_id);
-        objects.push((location.clone(), list.bytes));
-        let snapshot = self.snapshot(metadata, of, &location, (added_rows, now_ms))?;
-        let reference = main_at(metadata, of.snapshot_id);
-        let mut updates =
-            vec![Update::AddSnapshot(new_snapshot(&snapshot)?), Update::SetRef(MAIN.to_owned(), reference)];
         if !thinned.snapshots.is_empty() {
             updates.push(Update::RemoveSnapshots(thinned.snapshots));
         }
         let change = Change { requirements: vec![Requirement::TableUuid(self.target.uuid.clone())], updates };
+        let of = next.of();
         let made = Flushed {
             snapshot_id: of.snapshot_id,
             sequence_number: of.sequence_number,
@@ -317,13 +302,12 @@ impl Append<'_> {
     async fn manifests(
         &self,
         metadata: &TableMetadata,
-        layout: &Layout,
-        of: ListOf,
+        next: &NextSnapshot<'_>,
         objects: &mut Vec<(String, Bytes)>,
     ) -> Result<Vec<ManifestFile>> {
-        let location = format!("{}/{}-m0.avro", place::metadata_folder(metadata), clock::new_uuid());
+        let (layout, location) = (next.layout(self.spec_id)?, next.manifest_location(0));
         let added = self.files.entries.clone();
-        let (own, bytes) = manifest::write_manifest(layout, &location, of.snapshot_id, added, Vec::new()).await?;
+        let (own, bytes) = manifest::write_manifest(&layout, &location, next.id(), added, Vec::new()).await?;
         self.known.added.insert(location.clone(), Arc::new(self.files.entries.clone()));
         let mut manifests = vec![own.clone()];
         if let Some(parent) = metadata.current_snapshot() {
@@ -332,9 +316,10 @@ impl Append<'_> {
         let plan = plan_merge(manifests, merge_policy(metadata));
         let mut listed = Vec::new();
         for (spec_id, group) in plan.merged {
-            let spec = metadata.spec(spec_id).ok_or_else(schema_changed)?;
-            let layout = Layout { spec: iceberg_spec(spec)?, ..layout.clone() };
-            let location = format!("{}/{}-m1.avro", place::metadata_folder(metadata), clock::new_uuid());
+            if metadata.spec(spec_id).is_none() {
+                return Err(schema_changed());
+            }
+            let (layout, location) = (next.layout(spec_id)?, next.manifest_location(1));
             let (merged, bytes) = self.merge(&group, &own, &layout, &location).await?;
             objects.push((location, bytes));
             listed.push(merged);
@@ -369,35 +354,6 @@ impl Append<'_> {
         manifest::write_manifest(layout, location, own.added_snapshot_id, added, carried).await
     }
 
-    /// The snapshot's JSON.
-    fn snapshot(
-        &self,
-        metadata: &TableMetadata,
-        of: ListOf,
-        list: &str,
-        (added_rows, now_ms): (u64, i64),
-    ) -> Result<serde_json::Value> {
-        let before = metadata.current_snapshot().map(|parent| parent.summary()).transpose()?;
-        let mut snapshot = json!({
-            "snapshot-id": of.snapshot_id,
-            "timestamp-ms": now_ms,
-            "manifest-list": list,
-            "summary": summary::of_append(&self.files.entries, before.as_ref()),
-            "schema-id": metadata.current_schema_id,
-        });
-        if let Some(parent) = of.parent {
-            snapshot["parent-snapshot-id"] = json!(parent);
-        }
-        if metadata.format_version > 1 {
-            snapshot["sequence-number"] = json!(of.sequence_number);
-        }
-        if metadata.format_version > 2 {
-            snapshot["first-row-id"] = json!(of.next_row_id);
-            snapshot["added-rows"] = json!(added_rows);
-        }
-        Ok(snapshot)
-    }
-
     /// The manifests of a list.
     pub(super) async fn manifests_of(&self, list: Option<&str>, version: FormatVersion) -> Result<Vec<ManifestFile>> {
         let Some(list) = list else {
@@ -412,51 +368,6 @@ impl Append<'_> {
         self.known.lists.insert(list.to_owned(), Arc::new(manifests.clone()));
         Ok(manifests)
     }
-}
-
-fn next_sequence_number(metadata: &TableMetadata) -> Result<i64> {
-    if metadata.format_version == 1 {
-        return Ok(0);
-    }
-    metadata.last_sequence_number.checked_add(1).ok_or_else(|| {
-        Error::new(Kind::Unprocessable, "Ingest cannot write to a table that has no sequence number left")
-            .with_code("unsupported_table")
-    })
-}
-
-/// An id that no snapshot of the table has.
-fn new_snapshot_id(metadata: &TableMetadata) -> i64 {
-    loop {
-        let id = clock::new_snapshot_id();
-        if metadata.snapshot(id).is_none() {
-            return id;
-        }
-    }
-}
-
-/// `main` moved, its retention untouched.
-fn main_at(metadata: &TableMetadata, snapshot_id: i64) -> SnapshotRef {
-    match metadata.main() {
-        Some(main) => SnapshotRef { snapshot_id, ..main.clone() },
-        None => SnapshotRef::branch(snapshot_id),
-    }
-}
-
-pub(super) fn version_of(metadata: &TableMetadata) -> FormatVersion {
-    match metadata.format_version {
-        1 => FormatVersion::V1,
-        2 => FormatVersion::V2,
-        _ => FormatVersion::V3,
-    }
-}
-
-fn iceberg_spec(spec: &crate::catalog::metadata::spec::PartitionSpec) -> Result<iceberg::spec::PartitionSpec> {
-    let text = serde_json::to_vec(spec).map_err(|error| Error::internal("A spec cannot be written").because(error))?;
-    serde_json::from_slice(&text).map_err(|error| {
-        Error::new(Kind::Unprocessable, "Ingest cannot write to a table with this partition spec")
-            .with_code("unsupported_table")
-            .because(error)
-    })
 }
 
 fn merge_policy(metadata: &TableMetadata) -> MergePolicy {

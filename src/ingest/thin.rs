@@ -16,6 +16,7 @@ use iceberg::spec::{FormatVersion, ManifestFile};
 use super::flush::Append;
 use crate::catalog::metadata::TableMetadata;
 use crate::catalog::metadata::snapshot::{MAIN, RefKind, Snapshot};
+use crate::catalog::next_snapshot::format_version;
 use crate::catalog::properties;
 use crate::error::Result;
 use crate::limits;
@@ -156,7 +157,7 @@ impl Append<'_> {
         // Read only now: it takes the summary of every snapshot.
         bounds.protected.extend(around_changes(&line));
         let going: HashSet<i64> = surplus(&moments, &bounds, now_ms).into_iter().collect();
-        let version = super::flush::version_of(metadata);
+        let version = format_version(metadata);
         let mut reached: HashSet<String> = listed.iter().map(|manifest| manifest.manifest_path.clone()).collect();
         reached.extend(self.reached(&beside, version).await?);
         let mut thinned = Thinned::default();
@@ -173,7 +174,7 @@ impl Append<'_> {
         metadata: &TableMetadata,
         thinned: &mut Thinned,
     ) -> Result<()> {
-        let version = super::flush::version_of(metadata);
+        let version = format_version(metadata);
         let around: Vec<&Arc<Snapshot>> = run.before.into_iter().chain(run.behind).collect();
         let around = self.reached(&around, version).await?;
         for manifest in self.reached(&run.going, version).await? {

@@ -27,14 +27,11 @@ use crate::catalog::{Catalog, Loaded};
 use crate::clock;
 use crate::error::{Error, Kind, Result, What};
 use crate::limits;
-use crate::names::TableName;
+use crate::names::{REJECTED_SUFFIX, TableName};
 use crate::snapshot::delete::{Deletion, Split, has_live_files};
 use crate::snapshot::manifest;
 use crate::store::swap::Alongside;
 use crate::store::tables::TableRow;
-
-/// What the name of a table of rejected rows ends in.
-const SUFFIX: &str = "__rejected";
 
 /// The column whose days they are.
 const COLUMN: &str = "rejected_at";
@@ -243,7 +240,7 @@ fn is_due(last_ms: Option<i64>, now_ms: i64) -> bool {
 
 /// The table whose rejected rows a table of this name holds, if it is such a name.
 fn main_of(rejected: &TableName) -> Option<TableName> {
-    let main = rejected.name.strip_suffix(SUFFIX)?;
+    let main = rejected.name.strip_suffix(REJECTED_SUFFIX)?;
     TableName::new(rejected.namespace.clone(), main).ok()
 }
 
@@ -296,6 +293,7 @@ mod tests {
 
     use super::*;
     use crate::names::Namespace;
+    use crate::snapshot::append::tests::manifest as manifest_of_spec;
 
     const HOUR_MS: i64 = 3_600_000;
 
@@ -371,24 +369,7 @@ mod tests {
     fn manifest(lowest: Option<&[u8]>) -> ManifestFile {
         let summary =
             FieldSummary { lower_bound: lowest.map(|bytes| ByteBuf::from(bytes.to_vec())), ..Default::default() };
-        ManifestFile {
-            manifest_path: "m".to_owned(),
-            manifest_length: 1,
-            partition_spec_id: 3,
-            content: ManifestContentType::Data,
-            sequence_number: 1,
-            min_sequence_number: 1,
-            added_snapshot_id: 1,
-            added_files_count: Some(1),
-            existing_files_count: Some(0),
-            deleted_files_count: Some(0),
-            added_rows_count: Some(1),
-            existing_rows_count: Some(0),
-            deleted_rows_count: Some(0),
-            partitions: Some(vec![summary]),
-            key_metadata: None,
-            first_row_id: None,
-        }
+        ManifestFile { partitions: Some(vec![summary]), ..manifest_of_spec(0, 1, 3) }
     }
 
     #[test]

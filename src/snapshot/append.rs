@@ -95,10 +95,11 @@ fn pack(manifests: Vec<ManifestFile>, target_bytes: i64) -> Vec<Vec<ManifestFile
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn manifest(name: usize, bytes: i64, spec: i32) -> ManifestFile {
+    /// A manifest that adds one file.
+    pub(crate) fn manifest(name: usize, bytes: i64, spec: i32) -> ManifestFile {
         ManifestFile {
             manifest_path: name.to_string(),
             manifest_length: bytes,
