@@ -5,14 +5,10 @@
 
 use super::columns::Shape;
 use super::flush::{Target, schema_changed};
-use super::held;
-use super::held::Held;
-use super::intake::lifted;
-use super::lift::Gone;
+use super::lift::lift;
 use super::queue::Queues;
 use super::waiting::Waiting;
-use crate::error::{Error, Kind, Result, What};
-use crate::names::Tabular;
+use crate::error::{Error, Kind, What};
 
 /// What came of bringing the rows beside a group's under the columns that their tables have.
 pub(super) enum AlignedBeside {
@@ -32,7 +28,8 @@ impl Queues {
         };
         let mut targets = Vec::with_capacity(tables.len());
         for (at, table) in tables.into_iter().enumerate() {
-            let shape = match self.present_shape(&table).await {
+            let present = self.present(&table).await;
+            let shape = match present.and_then(|present| Shape::of(present.metadata.current_schema()?)) {
                 Ok(shape) => shape,
                 Err(error) if error.kind() == Kind::NotFound(What::Table) => {
                     return self.follow_beside(group, at, &table, &error).await;
@@ -63,25 +60,13 @@ impl Queues {
         AlignedBeside::Under(targets, group)
     }
 
-    async fn present_shape(&self, target: &Target) -> Result<Shape> {
-        let table = self.catalog.load_table(&target.name).await?;
-        let row = self.catalog.find(&target.name).await?;
-        if row.id != target.row || *row.uuid != *target.uuid {
-            return Err(Tabular::Table.missing(&target.name));
-        }
-        Shape::of(table.metadata.current_schema()?)
-    }
-
     fn align_beside(&self, mut one: Waiting, at: usize, (target, shape): (&Target, &Shape)) -> Fitting {
+        let (acknowledged, gone) = (one.is_acknowledged(), one.what_goes());
         let Some(beside) = one.beside.get_mut(at) else { return Fitting::Fits(one) };
         if beside.target.schema_id == target.schema_id {
             return Fitting::Fits(one);
         }
-        let acknowledged = matches!(one.whom, super::waiting::Whom::Nobody(_));
-        let gone = if acknowledged { Gone::LeftOut } else { Gone::Refused };
-        let rows = vec![Held::Columns(beside.rows.clone())];
-        let fit = held::columns(&rows).and_then(|rows| lifted(&rows, shape.arrow.fields(), gone));
-        match fit.map(|rows| rows.and_then(|rows| rows.into_iter().next())) {
+        match lift(&beside.rows, shape.arrow.fields(), gone) {
             Ok(Some(rows)) => {
                 (beside.rows, beside.target) = (rows, target.clone());
                 Fitting::Fits(one)
@@ -128,9 +113,7 @@ impl Queues {
     /// Gives up rows that were acknowledged.
     fn leave(&self, one: &mut Waiting, at: usize, why: &'static str) {
         let lost = one.beside.remove(at);
-        let (table, rows) = (lost.target.name.joined(), lost.rows.num_rows());
-        tracing::error!(table, rows, why, "rows that were acknowledged are lost");
-        self.counts.lost(&table, why, rows);
+        self.report_rows(&lost.target, lost.rows.num_rows(), why);
     }
 }
 

@@ -109,7 +109,7 @@ impl Columns {
             let columns = fit.rows_of(&rows, &self.target)?;
             let faults = fit.faults;
             let fine = faults.is_empty();
-            self.note(&rows, &places, faults)?;
+            self.note(&rows, places.as_deref(), faults)?;
             if fine || self.reading.on_error == OnError::Abort {
                 return Ok((rows, columns));
             }
@@ -117,20 +117,20 @@ impl Columns {
         Err(Error::internal("Rows that fitted without others do not fit any more"))
     }
 
-    /// A batch without the rows that are left out, and the places of the others in it.
-    fn without_left_out(&self, batch: &RecordBatch) -> Result<(RecordBatch, Vec<usize>)> {
+    /// A batch without the rows that are left out, and the places of the others in it; `None` where all are there.
+    fn without_left_out(&self, batch: &RecordBatch) -> Result<(RecordBatch, Option<Vec<usize>>)> {
         if self.left_out.is_empty() {
-            return Ok((batch.clone(), (0..batch.num_rows()).collect()));
+            return Ok((batch.clone(), None));
         }
         let places: Vec<usize> =
             (0..batch.num_rows()).filter(|row| !self.left_out.contains(&(self.rows_before + row))).collect();
         let mut stays = vec![false; batch.num_rows()];
         places.iter().for_each(|row| stays[*row] = true);
-        Ok((filter_record_batch(batch, &BooleanArray::from(stays)).map_err(unfit)?, places))
+        Ok((filter_record_batch(batch, &BooleanArray::from(stays)).map_err(unfit)?, Some(places)))
     }
 
     /// Notes what is wrong with rows, and which are left out for it.
-    fn note(&mut self, rows: &RecordBatch, places: &[usize], mut faults: Vec<Fault>) -> Result<()> {
+    fn note(&mut self, rows: &RecordBatch, places: Option<&[usize]>, mut faults: Vec<Fault>) -> Result<()> {
         if self.reading.on_error != OnError::Abort
             && let Some(at) = faults.iter().position(|fault| fault.row.is_none())
         {
@@ -144,7 +144,7 @@ impl Columns {
         let mut last = None;
         for Fault { row, pointer, misfit } in faults {
             let row = row.unwrap_or(0);
-            let place = self.rows_before + places.get(row).copied().unwrap_or(row);
+            let place = self.rows_before + places.and_then(|places| places.get(row)).copied().unwrap_or(row);
             let first = last.replace(row) != Some(row);
             self.verdicts.bad_rows += usize::from(first);
             self.verdicts.add_at(place, pointer, misfit);

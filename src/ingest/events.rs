@@ -6,9 +6,10 @@
 //! `ingested_at` a table gets what it has columns for.
 
 use super::coerce::Misfit;
-use super::json::lexer::{Kind, Lexer};
+use super::json::lexer::Kind;
 use super::layout;
 use super::rules::RuleFault;
+use super::rules::object::{Member, kind_of, lexer, members_of, quoted, text_of};
 use super::settings::{self, RULES};
 use crate::catalog::create::Description;
 use crate::catalog::metadata::schema::{Field, Schema, with_fresh_ids};
@@ -61,26 +62,27 @@ const REQUIRED: [&str; 4] = ["id", "source", "type", "specversion"];
 
 /// The row of an event. What is no object comes back as it is, for the reader of rows to name.
 pub(super) fn row_of(event: &str, shape: EventShape, now_ms: i64) -> std::result::Result<String, RuleFault> {
-    let Some(members) = members_of(event) else { return Ok(event.to_owned()) };
+    let Some(members) = members_of(&mut lexer(event)) else { return Ok(event.to_owned()) };
     for name in REQUIRED {
-        let value = members.iter().find(|(known, _)| known == name).map(|(_, raw)| text_of(raw));
-        if value.flatten().is_none_or(|text| text.is_empty()) {
+        let value = members.iter().find(|member| member.name == name).and_then(|member| text_of(&member.value));
+        if value.is_none_or(|text| text.is_empty()) {
             return Err(fault(name, "an event has a text here that is not empty"));
         }
     }
-    let version = members.iter().find(|(known, _)| known == "specversion").and_then(|(_, raw)| text_of(raw));
+    let version = members.iter().find(|member| member.name == "specversion").and_then(|member| text_of(&member.value));
     if !version.is_some_and(|version| version.starts_with("1.")) {
         return Err(fault("specversion", "only version 1 of CloudEvents is spoken here"));
     }
     let mut row = Row::default();
     let (mut extensions, mut timed) = (Row::default(), false);
-    for (name, raw) in &members {
-        match name.as_str() {
+    for Member { name, value: raw, .. } in &members {
+        let raw = &**raw;
+        match &**name {
             "data" => data(&mut row, raw, shape),
             "data_base64" if shape.data == Data::Texts => row.put("data", &format!("{{\"data_base64\":{raw}}}")),
             "data_base64" => row.put("data", raw),
             known if ATTRIBUTES.contains(&known) => {
-                timed |= known == "time" && *raw != "null";
+                timed |= known == "time" && raw != "null";
                 row.put(known, raw);
             }
             other => {
@@ -108,13 +110,13 @@ fn data(row: &mut Row, raw: &str, shape: EventShape) {
         return row.put("data", raw);
     }
     let mut nested = raw != "null";
-    if let Some(members) = members_of(raw) {
+    if let Some(members) = members_of(&mut lexer(raw)) {
         let mut texts = Row::default();
         nested = false;
-        for (name, value) in members {
-            let text = as_text(value);
+        for Member { name, value, .. } in members {
+            let text = as_text(&value);
             nested |= text.is_none();
-            texts.put(&name, &text.unwrap_or_else(|| quoted(value)));
+            texts.put(&name, &text.unwrap_or_else(|| quoted(&value)));
         }
         row.put("data", &texts.written());
     }
@@ -138,37 +140,13 @@ impl Row {
     }
 }
 
-/// The members of an object with their text; `None` where it is none.
-fn members_of(text: &str) -> Option<Vec<(String, &str)>> {
-    let mut lexer = Lexer::new(text, usize::MAX);
-    if lexer.kind() != Ok(Kind::Object) {
-        return None;
-    }
-    let mut members = Vec::new();
-    let read = lexer.members(0, |lexer, name| {
-        members.push((name.into_owned(), lexer.skip(1)?));
-        Ok(())
-    });
-    read.is_ok().then_some(members)
-}
-
-/// What a JSON string says.
-fn text_of(raw: &str) -> Option<String> {
-    let mut lexer = Lexer::new(raw, 1);
-    (lexer.kind() == Ok(Kind::String)).then(|| lexer.string().ok().map(std::borrow::Cow::into_owned)).flatten()
-}
-
 /// A value as a JSON string, or null; `None` where it holds others.
 fn as_text(raw: &str) -> Option<String> {
-    match Lexer::new(raw, 1).kind() {
-        Ok(Kind::String | Kind::Null) => Some(raw.to_owned()),
-        Ok(Kind::Number | Kind::True | Kind::False) => Some(quoted(raw)),
-        _ => None,
+    match kind_of(raw) {
+        Kind::String | Kind::Null => Some(raw.to_owned()),
+        Kind::Number | Kind::True | Kind::False => Some(quoted(raw)),
+        Kind::Object | Kind::Array => None,
     }
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 fn fault(name: &str, detail: &str) -> RuleFault {

@@ -18,11 +18,11 @@ use super::flush::{Companions, Flushed, Part, Rows, SCHEMA_CHANGED, Target, flus
 use super::held::{self, Held};
 use super::intake::lifted;
 use super::judge::{Fate, Judged, mark_of, receipt_of};
-use super::lift::Gone;
 use super::partition::TOO_MANY_FILES;
 use super::queue::Queues;
 use super::receipt::Receipt;
 use super::waiting::{Carried, Waiting, Whom};
+use crate::catalog::Loaded;
 use crate::catalog::append::KNOWN;
 use crate::clock;
 use crate::error::{Error, Kind, Result, What};
@@ -150,21 +150,27 @@ impl Queues {
         if left.is_empty() { Left::Nothing } else { Left::Later(left) }
     }
 
+    /// A table as it is now; an error if another one has its name, or nothing.
+    pub(super) async fn present(&self, target: &Target) -> Result<Arc<Loaded>> {
+        let table = self.catalog.load_table(&target.name).await?;
+        let row = self.catalog.find(&target.name).await?;
+        if row.id != target.row || *row.uuid != *target.uuid {
+            return Err(Tabular::Table.missing(&target.name));
+        }
+        Ok(table)
+    }
+
     /// The requests' rows under the columns that the table has now. Those that cannot be are answered.
     async fn under_one_schema(&self, group: Vec<Waiting>) -> Aligned {
         let Some(first) = group.first().map(|one| one.target.clone()) else {
             return Aligned::Failed(group, schema_changed());
         };
         let present = async {
-            let table = self.catalog.load_table(&first.name).await?;
-            let row = self.catalog.find(&first.name).await?;
-            if row.id != first.row || *row.uuid != *first.uuid {
-                return Err(Tabular::Table.missing(&first.name));
-            }
+            let table = self.present(&first).await?;
             let schema = table.metadata.current_schema()?;
             let older = group.iter().any(|one| one.target.schema_id != schema.schema_id);
             let fields = if older { Shape::of(schema)?.arrow.fields().clone() } else { Fields::empty() };
-            Ok((schema.schema_id, fields))
+            Ok::<_, Error>((schema.schema_id, fields))
         };
         match present.await {
             Ok((schema_id, fields)) => {
@@ -254,8 +260,7 @@ fn align(mut one: Waiting, target: &Target, fields: &Fields) -> Option<Waiting> 
         return Some(one);
     }
     let acknowledged = one.is_acknowledged();
-    let gone = if acknowledged { Gone::LeftOut } else { Gone::Refused };
-    match held::columns(&one.rows).and_then(|rows| lifted(&rows, fields, gone)) {
+    match held::columns(&one.rows).and_then(|rows| lifted(&rows, fields, one.what_goes())) {
         Ok(Some(rows)) => {
             one.rows = rows.into_iter().map(Held::Columns).collect();
             one.target = target.clone();
@@ -274,12 +279,15 @@ fn align(mut one: Waiting, target: &Target, fields: &Fields) -> Option<Waiting> 
 }
 
 impl Queues {
-    pub(super) fn report(&self, one: &Waiting, why: &'static str) {
-        tracing::error!(table = %one.target.name, rows = one.count, why, "rows that were acknowledged are lost");
-        self.counts.lost(&one.target.name.joined(), why, one.count);
-        for beside in &one.beside {
-            self.counts.lost(&beside.target.name.joined(), why, beside.rows.num_rows());
-        }
+    fn report(&self, one: &Waiting, why: &'static str) {
+        self.report_rows(&one.target, one.count, why);
+        one.beside.iter().for_each(|beside| self.report_rows(&beside.target, beside.rows.num_rows(), why));
+    }
+
+    /// Says that rows that were acknowledged are lost, and counts them.
+    pub(super) fn report_rows(&self, target: &Target, rows: usize, why: &'static str) {
+        tracing::error!(table = %target.name, rows, why, "rows that were acknowledged are lost");
+        self.counts.lost(&target.name.joined(), why, rows);
     }
 
     /// Tells a request what became of it.

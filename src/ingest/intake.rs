@@ -227,9 +227,10 @@ impl Ingest {
         let own = existing.map(|loaded| &loaded.metadata.properties);
         let rules = self.rules.of(&self.settings, &request.table, own)?;
         request.options.events = request.format == Format::Events;
-        if rules.is_empty() && !request.options.events {
+        if rules.is_none() && !request.options.events {
             return Ok(());
         }
+        let rules = rules.unwrap_or_default();
         let header = |name: &str| Some((name.to_owned(), request.headers.get(name)?.to_str().ok()?.to_owned()));
         let headers = rules.headers().filter_map(header).collect();
         request.options.facts = Some(Arc::new(Facts { headers, now_ms: self.catalog.clock().now_ms() }));
@@ -400,7 +401,7 @@ impl Ingest {
             }
             None => None,
         };
-        let rules = self.rules.of(&self.settings, table, properties)?;
+        let rules = self.rules.of(&self.settings, table, properties)?.unwrap_or_default();
         let events = options.events.then_some(shape);
         Ok(Reading { rewriting: Some(Rewriting { events, rules, facts: Arc::clone(facts) }), ..usual })
     }

@@ -55,7 +55,7 @@ impl LeftOut {
 
     /// Adds other rows of the same request.
     pub(super) fn add(&mut self, verdicts: &Verdicts) {
-        self.join(Self::of(Verdicts { rejected: Vec::new(), ..verdicts.clone() }));
+        self.join(Self::of(verdicts.told()));
     }
 
     /// Adds other rows of the same request.

@@ -8,8 +8,8 @@ use indexmap::IndexMap;
 use super::coerce::Misfit;
 use super::columnar::too_many_rejected;
 use super::json::lexer::{Kind, Lexer};
-use super::json::{Framing, Step, not_json_at, step};
-use super::text::Rest;
+use super::json::{Framing, Step, line_end, not_json, step};
+use super::text::{Before, Rest};
 use super::verdict::{OnError, Verdicts};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::limits;
@@ -83,7 +83,9 @@ pub(super) fn sorted(body: &[u8], route: &Route, on_error: OnError, bounds: Boun
     let mut sorted = Sorted { parts: IndexMap::new(), lost: Verdicts::new(on_error), rows: 0 };
     let (mut lines, mut counted) = (1, 0);
     loop {
-        match step(&mut framing, &mut lexer, Rest::Nothing).map_err(|fault| not_json_at(text, &fault))? {
+        match step(&mut framing, &mut lexer, Rest::Nothing)
+            .map_err(|fault| not_json(Before::default(), text, &fault))?
+        {
             Step::Row => {}
             Step::Frame => continue,
             Step::Over if sorted.rows == 0 => {
@@ -98,11 +100,10 @@ pub(super) fn sorted(body: &[u8], route: &Route, on_error: OnError, bounds: Boun
         let found = match read {
             Ok(raw) => sent_to(raw, route, bounds.nesting),
             Err(fault) if on_error == OnError::Abort || framing != Framing::Rows => {
-                return Err(not_json_at(text, &fault));
+                return Err(not_json(Before::default(), text, &fault));
             }
             Err(fault) => {
-                let length = text.as_bytes()[start..].iter().position(|byte| *byte == b'\n');
-                lexer.go_to(length.map_or(text.len(), |length| start + length));
+                lexer.go_to(line_end(text, start, Rest::Nothing).unwrap_or(text.len()));
                 Err(Misfit::new("malformed_json", fault.why))
             }
         };

@@ -412,9 +412,9 @@ fn refused(read: &[ForTable], lost: &Verdicts, rows: usize) -> Option<Outcome> {
     if !aborts && !nothing {
         return None;
     }
-    let mut verdicts = lost.clone();
+    let mut verdicts = lost.told();
     for one in read {
-        let mut found = one.read.verdicts().cloned().unwrap_or_default();
+        let mut found = one.read.verdicts().map(Verdicts::told).unwrap_or_default();
         found.move_to(&one.places);
         verdicts.join(found);
     }

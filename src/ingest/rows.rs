@@ -12,7 +12,7 @@ use super::json::infer::{Guess, Looker, Mixing};
 use super::json::lexer::{Kind, Lexer, Syntax};
 use super::manner::{Leniency, Manner};
 use super::rewriting::{Rewriting, Texts};
-use super::scalar::{push_cell, push_leniently, push_number, push_text, wrong_type};
+use super::scalar::{or_leniently, push_cell, push_number, push_text, wrong_type};
 use super::values::Values;
 use super::verdict::{Path, Row, Verdicts};
 use super::wishes::capturing;
@@ -324,7 +324,7 @@ impl Rows {
             }
             (_, Kind::Number) => {
                 let number = lexer.number()?;
-                self.if_lenient(push_number(values, number, self.manner), values, (kind, number))
+                or_leniently(push_number(values, number, self.manner), values, (kind, number), self.manner)
             }
             (_, Kind::String) => {
                 let text = lexer.string()?;
@@ -332,29 +332,14 @@ impl Rows {
                     Texts::AsTheyAre => push_text(values, &text, self.manner),
                     Texts::Cells => push_cell(values, &text, self.manner),
                 };
-                self.if_lenient(fit, values, (kind, &text))
+                or_leniently(fit, values, (kind, &text), self.manner)
             }
             _ => {
                 let json = lexer.skip(depth)?;
-                self.if_lenient(Err(wrong_type(values, kind)), values, (kind, json))
+                or_leniently(Err(wrong_type(values, kind)), values, (kind, json), self.manner)
             }
         };
         Ok(fit.err())
-    }
-
-    /// What did not fit is pushed all the same where the request says so and its meaning is plain.
-    fn if_lenient(
-        &self,
-        fit: std::result::Result<(), Misfit>,
-        values: &mut Values,
-        (kind, text): (Kind, &str),
-    ) -> std::result::Result<(), Misfit> {
-        match fit {
-            Err(misfit) if self.manner.leniency == Leniency::Lenient => {
-                push_leniently(values, kind, text, self.manner, misfit)
-            }
-            fit => fit,
-        }
     }
 
     /// A field that the table has no column for; `at` is the place of its value.

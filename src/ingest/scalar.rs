@@ -89,15 +89,20 @@ pub(super) fn push_cell(values: &mut Values, text: &str, manner: Manner) -> Fit 
         }
         _ => push_text(values, text, manner),
     };
-    match (fit, manner.leniency) {
-        (Err(misfit), Leniency::Lenient) => push_leniently(values, Kind::String, text, manner, misfit),
-        (fit, _) => fit,
+    or_leniently(fit, values, (Kind::String, text), manner)
+}
+
+/// What did not fit is pushed all the same where the request says so and its meaning is plain.
+pub(super) fn or_leniently(fit: Fit, values: &mut Values, (kind, text): (Kind, &str), manner: Manner) -> Fit {
+    match fit {
+        Err(misfit) if manner.leniency == Leniency::Lenient => push_leniently(values, kind, text, manner, misfit),
+        fit => fit,
     }
 }
 
 /// Pushes what did not fit, for the reason `given`, where its meaning is plain all the same (`coerce=lenient`). `text` is
 /// what a text says, and of everything else its JSON.
-pub(super) fn push_leniently(values: &mut Values, kind: Kind, text: &str, manner: Manner, given: Misfit) -> Fit {
+fn push_leniently(values: &mut Values, kind: Kind, text: &str, manner: Manner, given: Misfit) -> Fit {
     let counting = Manner { counts: manner.counts.or_else(|| coerce::likely_counting(text)), ..manner };
     let is_number = kind == Kind::Number || kind == Kind::String && coerce::is_number(text.trim());
     match &mut *values {

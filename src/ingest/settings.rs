@@ -195,22 +195,23 @@ impl Default for KnownRules {
 }
 
 impl KnownRules {
-    /// The rules of a table: its own, else those of the configuration.
+    /// The rules of a table: its own, else those of the configuration; `None` where there are none, as of most.
     pub(super) fn of(
         &self,
         settings: &IngestSettings,
         table: &TableName,
         own: Option<&IndexMap<String, String>>,
-    ) -> Result<Rules> {
+    ) -> Result<Option<Rules>> {
         let Some(text) = own.and_then(|own| own.get(RULES)) else {
-            return Ok(settings.rules.get(&table.joined()).cloned().unwrap_or_default());
+            let configured = !settings.rules.is_empty();
+            return Ok(configured.then(|| settings.rules.get(&table.joined()).cloned()).flatten());
         };
         if let Some(known) = self.0.get(text) {
-            return Ok(known);
+            return Ok(Some(known));
         }
         let rules = Rules::parse(text, &settings.hash_keys)?;
         self.0.insert(text.clone(), rules.clone());
-        Ok(rules)
+        Ok(Some(rules))
     }
 }
 

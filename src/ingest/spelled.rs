@@ -10,7 +10,7 @@ use super::columns::Node;
 use super::convert::Converted;
 use super::json::lexer::Kind;
 use super::manner::{Leniency, Manner, Rounding};
-use super::scalar::{push_leniently, push_number, push_text, wrong_type};
+use super::scalar::{or_leniently, push_number, push_text, wrong_type};
 use super::values::Values;
 use crate::catalog::metadata::schema::Field;
 use crate::catalog::metadata::types::Primitive;
@@ -75,8 +75,5 @@ fn push(column: &mut Values, (kind, is_text): (Kind, bool), text: &str, manner: 
         (Kind::String, _) if is_text || manner.leniency == Leniency::Lenient => push_text(column, text, manner),
         _ => Err(wrong_type(column, kind)),
     };
-    match strict {
-        Err(misfit) if manner.leniency == Leniency::Lenient => push_leniently(column, kind, text, manner, misfit),
-        strict => strict,
-    }
+    or_leniently(strict, column, (kind, text), manner)
 }

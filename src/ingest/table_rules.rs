@@ -38,7 +38,7 @@ impl Ingest {
     pub async fn rules_of(&self, name: &TableName) -> Result<TableRules> {
         let table = self.catalog.load_table(name).await?;
         let own = &table.metadata.properties;
-        let rules = self.rules.of(&self.settings, name, Some(own))?;
+        let rules = self.rules.of(&self.settings, name, Some(own))?.unwrap_or_default();
         let said = match (own.contains_key(RULES), rules.is_empty()) {
             (true, _) => Said::ByTable,
             (false, true) => Said::Nowhere,

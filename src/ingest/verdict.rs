@@ -165,6 +165,12 @@ impl Verdicts {
         self.rejected.iter().skip(first).map(|row| row.index).collect()
     }
 
+    /// The same without the rows that are left out, which are large.
+    pub(super) fn told(&self) -> Self {
+        let (listed, rejected) = (self.listed.clone(), Vec::new());
+        Self { listed, rejected, ..*self }
+    }
+
     /// Takes up what was found of rows behind these.
     pub(super) fn join(&mut self, later: Self) {
         let room = limits::ROW_ERRORS_LISTED.saturating_sub(self.listed.len());

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::claims::{Claims, KeyUnderWay, StandsAhead};
 use super::flush::Target;
 use super::held::Held;
+use super::lift::Gone;
 use super::log::{BesideDescribed, Described, Logged};
 use super::memory::Reserved;
 use super::pace::Pace;
@@ -114,6 +115,11 @@ impl Waiting {
     /// Whether they are acknowledged.
     pub(super) fn is_acknowledged(&self) -> bool {
         matches!(self.whom, Whom::Nobody(_))
+    }
+
+    /// What becomes of values whose column is gone: what is acknowledged is never refused.
+    pub(super) fn what_goes(&self) -> Gone {
+        if self.is_acknowledged() { Gone::LeftOut } else { Gone::Refused }
     }
 
     /// The entry's number in the log, if it is in it.

@@ -169,5 +169,8 @@ fn seconds_of(python: &std::path::Path, script: &str) -> f64 {
     if !ran.status.success() {
         println!("{}", String::from_utf8_lossy(&ran.stderr));
     }
-    String::from_utf8(ran.stdout).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(f64::NAN)
+    String::from_utf8(ran.stdout)
+        .ok()
+        .and_then(|text| text.lines().last().and_then(|line| line.trim().parse().ok()))
+        .unwrap_or(f64::NAN)
 }

@@ -7,7 +7,7 @@ pub(super) mod infer;
 pub(super) mod lexer;
 
 use super::coerce::Misfit;
-use super::text::{Layout, Rest, TextReader, UNFINISHED_BYTES};
+use super::text::{Before, Layout, Rest, TextReader, UNFINISHED_BYTES};
 use super::verdict::Row;
 use crate::error::{Error, Result};
 use lexer::{Lexer, Syntax};
@@ -57,14 +57,11 @@ impl TextReader {
                         return Err(self.not_json(text, &fault));
                     }
                     self.rows.back_to(before);
-                    let line = text.as_bytes()[start..].iter().position(|byte| *byte == b'\n');
-                    let Some(length) = line.or((rest == Rest::Nothing).then_some(text.len() - start)) else {
-                        return Ok(taken);
-                    };
+                    let Some(end) = line_end(text, start, rest) else { return Ok(taken) };
                     if !left_out {
                         self.rows.unreadable(row, Misfit::new("malformed_json", fault.why));
                     }
-                    lexer.go_to(start + length);
+                    lexer.go_to(end);
                 }
                 _ => {
                     self.rows.back_to(before);
@@ -98,20 +95,22 @@ impl TextReader {
 
     /// The refusal of a body that is not JSON.
     fn not_json(&self, text: &str, fault: &Syntax) -> Error {
-        let before = &text.as_bytes()[..fault.at.min(text.len())];
-        let line = 1 + self.before.lines + before.iter().filter(|byte| **byte == b'\n').count();
-        let at = self.before.bytes + fault.at;
-        Error::malformed(format!("Body is not JSON at byte {at} (line {line}): {}", fault.why))
-            .with_code("malformed_json")
+        not_json(self.before, text, fault)
     }
 }
 
-/// The refusal of a whole body that is not JSON.
-pub(super) fn not_json_at(text: &str, fault: &Syntax) -> Error {
-    let before = &text.as_bytes()[..fault.at.min(text.len())];
-    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-    Error::malformed(format!("Body is not JSON at byte {} (line {line}): {}", fault.at, fault.why))
-        .with_code("malformed_json")
+/// The refusal of a body that is not JSON; `before` came before the text.
+pub(super) fn not_json(before: Before, text: &str, fault: &Syntax) -> Error {
+    let passed = &text.as_bytes()[..fault.at.min(text.len())];
+    let line = 1 + before.lines + passed.iter().filter(|byte| **byte == b'\n').count();
+    let at = before.bytes + fault.at;
+    Error::malformed(format!("Body is not JSON at byte {at} (line {line}): {}", fault.why)).with_code("malformed_json")
+}
+
+/// Where the line ends that is at `start`; `None` if that is still to come.
+pub(super) fn line_end(text: &str, start: usize, rest: Rest) -> Option<usize> {
+    let line = text.as_bytes()[start..].iter().position(|byte| *byte == b'\n');
+    line.map(|length| start + length).or((rest == Rest::Nothing).then_some(text.len()))
 }
 
 /// Takes what stands between rows.

@@ -30,7 +30,7 @@ mod act;
 mod change;
 mod derive;
 mod mask;
-mod object;
+pub(in crate::ingest) mod object;
 mod parse;
 mod redact;
 mod said;

@@ -14,13 +14,13 @@ pub(super) type Fit<T> = Result<T, Misfit>;
 
 /// One member of an object.
 #[derive(Debug, Clone)]
-pub(super) struct Member<'a> {
+pub(in crate::ingest) struct Member<'a> {
     /// Its name.
-    pub(super) name: Cow<'a, str>,
+    pub(in crate::ingest) name: Cow<'a, str>,
     /// Its name as it is written, with quotes.
     written: Cow<'a, str>,
     /// The text of its value.
-    pub(super) value: Cow<'a, str>,
+    pub(in crate::ingest) value: Cow<'a, str>,
 }
 
 impl Member<'_> {
@@ -50,27 +50,27 @@ pub(super) enum Edit {
 pub(super) type Editor<'e> = dyn Fn(&str) -> Fit<Edit> + 'e;
 
 /// A lexer of a row or of rules.
-pub(super) fn lexer(text: &str) -> Lexer<'_> {
+pub(in crate::ingest) fn lexer(text: &str) -> Lexer<'_> {
     Lexer::new(text, limits::RULE_NESTING_MAX)
 }
 
 /// A text as JSON.
-pub(super) fn quoted(text: &str) -> String {
+pub(in crate::ingest) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
 /// What kind of value a text is.
-pub(super) fn kind_of(value: &str) -> Kind {
+pub(in crate::ingest) fn kind_of(value: &str) -> Kind {
     lexer(value).kind().unwrap_or(Kind::Null)
 }
 
 /// What a value says that is a text.
-pub(super) fn text_of(value: &str) -> Option<Cow<'_, str>> {
+pub(in crate::ingest) fn text_of(value: &str) -> Option<Cow<'_, str>> {
     if value.starts_with('"') { lexer(value).string().ok() } else { None }
 }
 
 /// Takes the object that comes next, and returns its members.
-pub(super) fn members_of<'a>(lexer: &mut Lexer<'a>) -> Option<Vec<Member<'a>>> {
+pub(in crate::ingest) fn members_of<'a>(lexer: &mut Lexer<'a>) -> Option<Vec<Member<'a>>> {
     if lexer.kind() != Ok(Kind::Object) {
         return None;
     }
