@@ -51,7 +51,10 @@ pub const KEYS_PER_STATEMENT: usize = 500;
 pub const PRODUCER_TEXT_CHARS: usize = 1_000;
 
 /// Producers of one table that are known; those that were silent for longest are forgotten for new ones.
-pub const PRODUCERS_PER_TABLE_MAX: i64 = 10_000;
+pub const PRODUCERS_PER_TABLE_MAX: i64 = 100_000;
+
+/// New producers of which one has others forgotten: that looks at all of them.
+pub const PRODUCERS_PER_LOOK: u32 = 64;
 
 /// Milliseconds between two looks for expired idempotency keys.
 pub const KEYS_INTERVAL_MS: u64 = 30_000;
@@ -185,6 +188,9 @@ pub const REJECTED_MESSAGE_BYTES: usize = 1_000;
 
 /// Columns that the first line of a body of cells may name.
 pub const CSV_COLUMNS_MAX: usize = 5_000;
+
+/// Answers to one request and its parts that are read at once: more than there can be of one that is routed.
+pub const KEY_PARTS_MAX: i64 = 1_000;
 
 /// Tables that the rows of one body may be for.
 pub const ROUTED_TABLES_MAX: usize = 100;

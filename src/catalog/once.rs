@@ -93,6 +93,11 @@ impl Keys {
     }
 }
 
+/// What stands between a key and the name of a part of its request: no client's key has it.
+const PART: char = '\u{1f}';
+/// What comes behind the keys of all parts. All that a client's key may have comes no earlier.
+const BEHIND_PARTS: char = ' ';
+
 /// A key, and the request it came with.
 #[derive(Debug, Clone)]
 pub struct Key {
@@ -122,6 +127,19 @@ impl Key {
     /// The same, to be kept.
     pub fn to_name(&self) -> (String, String) {
         (self.scope.clone(), self.key.clone())
+    }
+
+    /// The key of a part of the request, which is done by itself.
+    #[must_use]
+    pub fn part(&self, name: &str) -> Self {
+        Self { key: format!("{}{PART}{name}", self.key), ..self.clone() }
+    }
+
+    /// The first of the keys of the whole request and its parts, and what comes behind them all. Other requests have none
+    /// that is in between.
+    pub fn family(&self) -> (&str, String) {
+        let whole = self.key.split(PART).next().unwrap_or_default();
+        (whole, format!("{whole}{BEHIND_PARTS}"))
     }
 
     /// What tells the request from others.
@@ -296,6 +314,23 @@ impl Catalog {
             Some(if row.fingerprint == key.fingerprint { text_of(row) } else { Err(key.reused()) })
         };
         Ok(keys.iter().map(answer).collect())
+    }
+
+    /// What was answered to a request as a whole, and to its parts, by their names; an error where any was to another.
+    pub async fn answers_in_part(&self, key: &Key) -> Result<(Option<String>, HashMap<String, String>)> {
+        let (from, before) = key.family();
+        let kept = self.store.find_keys_between(&key.scope, (from, &before), limits::KEY_PARTS_MAX).await?;
+        let (mut whole, mut parts) = (None, HashMap::with_capacity(kept.len()));
+        for row in &kept {
+            if row.fingerprint != key.fingerprint {
+                return Err(key.reused());
+            }
+            match row.key.split_once(PART) {
+                None => whole = Some(text_of(row)?),
+                Some((_, part)) => drop(parts.insert(part.to_owned(), text_of(row)?)),
+            }
+        }
+        Ok((whole, parts))
     }
 
     /// What was answered under a key, whatever the request was.

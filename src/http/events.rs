@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::extract::{Pieces, pieces};
 use crate::error::{Error, Result};
+use crate::ingest::Reserved;
 
 /// What stands before an attribute's name.
 const PREFIX: &str = "ce-";
@@ -20,11 +21,13 @@ pub(super) fn is_binary(headers: &HeaderMap) -> bool {
     headers.contains_key("ce-specversion")
 }
 
-/// The pieces of a body of at most `most` bytes, put together.
-pub(super) async fn whole(body: Body, most: usize) -> Result<Bytes, (Error, Body)> {
+/// The pieces of a body of at most `most` bytes, put together, under the memory that was admitted for it.
+pub(super) async fn whole(body: Body, most: usize, admitted: &mut Reserved) -> Result<Bytes, (Error, Body)> {
     let mut pieces: Pieces = pieces(body, most);
     let mut read = BytesMut::new();
     while let Some(piece) = pieces.next().await {
+        // The event that is made of it takes as much again.
+        let piece = piece.and_then(|piece| admitted.hold((read.len() + piece.len()) * 2).map(|()| piece));
         match piece {
             Ok(piece) => read.extend_from_slice(&piece),
             Err(error) => return Err((error, pieces.into_inner())),

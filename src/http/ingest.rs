@@ -22,7 +22,7 @@ use super::ingest_request::{Sent, declared, key, producer, sent};
 use super::warehouses::asked_for;
 use crate::error::{Error, Result};
 use crate::ingest::{Ack, Append, Outcome, Place, Receipt, Reserved, RowError, Verdicts};
-use crate::names::TableName;
+use crate::names::{REJECTED_SUFFIX, TableName};
 use crate::warehouses::Served;
 
 /// What became of the rows.
@@ -79,6 +79,12 @@ pub(super) struct Problem {
     status: u16,
     code: Cow<'static, str>,
     detail: String,
+    /// The rows, counted, where they are what is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<RowCounts>,
+    /// Whether the request had been answered before; there only where its rows are dead letters, and it is over with that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate: Option<bool>,
     /// The first of the errors.
     errors: Vec<RowError>,
     /// Whether there are more.
@@ -138,7 +144,7 @@ pub(super) struct Problem {
         (status = 409, description = "The table is laid out otherwise, or changed meanwhile; a producer left a request out, or was replaced", body = Problem),
         (status = 413, description = "Too many bytes or rows", body = Problem),
         (status = 415, description = "A format or encoding that is not spoken here", body = Problem),
-        (status = 422, description = "Rows do not fit, or the key came with another request; nothing was written", body = Problem),
+        (status = 422, description = "Rows do not fit, or the key came with another request; nothing was written but dead letters, where on_error=dlq and none fits", body = Problem),
         (status = 429, description = "The table's share of the memory is used up; slow down", body = Problem),
         (status = 500, description = "The outcome is not known", body = Problem),
         (status = 503, description = "Certainly not written; try again", body = Problem),
@@ -201,10 +207,10 @@ async fn take(prepared: Prepared, parts: Parts, body: Body) -> Result<Response, 
 async fn one_event(
     served: &Served,
     append: Append,
-    admitted: Reserved,
+    mut admitted: Reserved,
     (body, most): (Body, usize),
 ) -> Result<Response, Failure> {
-    let data = match events::whole(body, most).await {
+    let data = match events::whole(body, most, &mut admitted).await {
         Ok(data) => data,
         Err((error, body)) => {
             discard(body).await;
@@ -256,6 +262,9 @@ async fn prepare_for(
 }
 
 fn answer(receipt: Receipt) -> Response {
+    if receipt.fits_nothing() {
+        return put_aside(receipt);
+    }
     let status = if receipt.ack == Ack::Commit { StatusCode::OK } else { StatusCode::ACCEPTED };
     (status, Json(IngestResponse::of(receipt))).into_response()
 }
@@ -275,21 +284,36 @@ impl IngestResponse {
     }
 }
 
+/// The answer to rows of which none fits and nothing is written.
 fn refusal(rows: usize, verdicts: Verdicts) -> Response {
+    let Verdicts { bad_rows, total, listed, .. } = verdicts;
+    let detail = format!("{bad_rows} of {rows} rows do not fit, with {total} errors; nothing was written");
+    unfit(rows, (listed.len() < total, listed), detail, None)
+}
+
+/// The answer to rows of which none fits and all are dead letters.
+fn put_aside(receipt: Receipt) -> Response {
+    let Receipt { place, beside, received, left_out, again, .. } = receipt;
+    let tables = std::iter::once(place).chain(beside).map(|place| place.table);
+    let tables: Vec<String> = tables.filter(|table| table.ends_with(REJECTED_SUFFIX)).collect();
+    let detail = format!("{received} of {received} rows do not fit; they are put into {}", tables.join(", "));
+    unfit(received, (left_out.truncated, left_out.errors), detail, Some(again))
+}
+
+fn unfit(rows: usize, (truncated, errors): (bool, Vec<RowError>), detail: String, duplicate: Option<bool>) -> Response {
     // One code if all errors share it, so that a program need not look at each.
-    let first = verdicts.listed.first().map_or(Cow::Borrowed("rows"), |error| error.code.clone());
-    let code = if verdicts.listed.iter().all(|error| error.code == first) { first } else { Cow::Borrowed("rows") };
+    let first = errors.first().map_or(Cow::Borrowed("rows"), |error| error.code.clone());
+    let code = if errors.iter().all(|error| error.code == first) { first } else { Cow::Borrowed("rows") };
     let problem = Problem {
         r#type: format!("urn:floeberg:error:{code}"),
         title: "Unprocessable Entity",
         status: 422,
         code,
-        detail: format!(
-            "{} of {rows} rows do not fit, with {} errors; nothing was written",
-            verdicts.bad_rows, verdicts.total
-        ),
-        errors_truncated: verdicts.total > verdicts.listed.len(),
-        errors: verdicts.listed,
+        detail,
+        rows: Some(RowCounts { received: rows, written: 0, rejected: rows, duplicate: 0 }),
+        duplicate,
+        errors,
+        errors_truncated: truncated,
     };
     let headers = [(CONTENT_TYPE, "application/problem+json")];
     (StatusCode::UNPROCESSABLE_ENTITY, headers, Json(problem)).into_response()

@@ -69,7 +69,7 @@ pub(super) async fn append_to_many(
     let (parts, body) = request.into_parts();
     match asked(&api, &query, &parts).await {
         Ok(Asked::One(served, candidates, parameters)) => {
-            to_one_table(served, candidates, &parameters, (parts, body)).await
+            Box::pin(to_one_table(served, candidates, &parameters, (parts, body))).await
         }
         Ok(Asked::Many(served, append, admitted)) => take(&served, *append, admitted, (parts, body)).await,
         Err(error) => Err(refuse(error, &parts, body).await),
@@ -172,12 +172,12 @@ fn parse_map(text: &str) -> Result<IndexMap<String, String>> {
 async fn take(
     served: &Served,
     append: RoutedAppend,
-    admitted: Reserved,
+    mut admitted: Reserved,
     (parts, body): (Parts, Body),
 ) -> Result<Response, Failure> {
     let most = served.ingest.settings().body;
     if events::is_binary(&parts.headers) {
-        let data = match events::whole(body, most).await {
+        let data = match events::whole(body, most, &mut admitted).await {
             Ok(data) => data,
             Err((error, body)) => return Err(refuse(error, &parts, body).await),
         };

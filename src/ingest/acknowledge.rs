@@ -28,7 +28,7 @@ impl Ingest {
     /// Takes rows that are committed later.
     pub(super) async fn acknowledge(&self, mut waiting: Waiting, ack: Ack) -> Result<Receipt> {
         let receipt = waiting.receipt(ack);
-        if waiting.count == 0 && waiting.claims.is_empty() {
+        if waiting.is_empty() && waiting.claims.is_empty() {
             return Ok(receipt);
         }
         self.queues.check_moves(&waiting.target)?;
@@ -83,8 +83,7 @@ impl Ingest {
     /// Takes rows up again that an earlier process acknowledged, in the order of its log.
     pub fn recover(&self, entry: Recovered) -> Result<()> {
         let Recovered { described, rows, logged } = entry;
-        let Described { namespace, table, table_id, table_uuid, schema_id, key, producer, beside, left_out, .. } =
-            described;
+        let Described { namespace, table, table_id, table_uuid, schema_id, key, producer, what, .. } = described;
         let name = TableName::new(Namespace::from_path(&namespace)?, &table)?;
         let bytes = rows.iter().map(weight_of).sum();
         let mut rows = rows.into_iter();
@@ -93,7 +92,7 @@ impl Ingest {
         let under_way = key.as_ref().and_then(|key| self.keys.begin(key).ok());
         key.iter().for_each(|key| self.keys.acknowledge(key));
         let warehouse = self.catalog.warehouse().name().shared();
-        let beside = beside.into_iter().zip(rows).map(|(described, rows)| self.beside_again(described, rows));
+        let beside = described.beside.into_iter().zip(rows).map(|(described, rows)| self.beside_again(described, rows));
         let beside = beside.collect::<Result<_>>()?;
         let target = Target { warehouse, name, row: table_id.into(), uuid: table_uuid, schema_id };
         let stands = producer.as_ref().map(|position| {
@@ -107,10 +106,11 @@ impl Ingest {
             memory: self.memory.take(&self.owner(&target.name), bytes),
             target,
             rows: vec![Held::Columns(own)],
+            what,
             count,
             bytes,
             beside,
-            left_out,
+            left_out: described.left_out,
             claims: Claims { key, producer },
             whom: Whom::Nobody(Some(logged)),
             pace: Pace::AT_ONCE,

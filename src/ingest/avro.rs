@@ -1,7 +1,7 @@
 //! An Avro file → columns of the table's schema, once it is whole.
 //!
-//! The file is taken apart and checked first ([`Records`]), and its schema is looked through: a list may claim any number of
-//! items that take no bytes. What is left is decoded by rows, and each batch is judged like columns of any other format.
+//! The file is taken apart and checked first ([`Records`]). What is left is decoded by rows, and each batch is judged like
+//! columns of any other format.
 
 use std::io::Cursor;
 
@@ -12,7 +12,6 @@ use super::columns::Shape;
 use super::decode::{Decoded, Reading, guarded, not_readable};
 use super::sink::Sink;
 use crate::error::{Error, Kind, Result};
-use crate::limits;
 use crate::snapshot::container::{Records, TOO_LARGE};
 
 const WHAT: &str = "Avro file";
@@ -55,7 +54,6 @@ impl AvroReader {
                 why => Error::malformed(format!("Body is not a valid {WHAT}: {why}")).with_code("malformed_body"),
             })?;
             drop(file);
-            check_schema(&records.schema)?;
             let widest = widest_fixed(&records.schema);
             if widest > SMALL_FIXED && records.len().saturating_mul(widest) > most.saturating_mul(SPREAD) {
                 // A null of it takes a byte in the file, and all of it in a column.
@@ -104,84 +102,4 @@ fn too_large(most: usize) -> Error {
 
 fn unreadable(error: arrow::error::ArrowError) -> Error {
     not_readable(WHAT).because(error)
-}
-
-/// Refuses a schema whose lists or maps may hold items that take no bytes, or that is nested too deeply.
-fn check_schema(text: &str) -> Result<()> {
-    let schema: Json = serde_json::from_str(text).map_err(|error| not_readable(WHAT).because(error))?;
-    let mut pending = vec![(&schema, 0)];
-    while let Some((schema, depth)) = pending.pop() {
-        if depth > limits::SCHEMA_DEPTH_MAX {
-            return Err(
-                Error::malformed(format!("The {WHAT}'s schema is nested too deeply")).with_code("malformed_body")
-            );
-        }
-        if let Some(items) = schema.get("items").or_else(|| schema.get("values"))
-            && takes_nothing(items, 0)
-        {
-            let message = format!("The {WHAT} has a list or map of items that take no bytes: {items}");
-            return Err(Error::malformed(message).with_code("malformed_body"));
-        }
-        match schema {
-            Json::Array(branches) => pending.extend(branches.iter().map(|branch| (branch, depth + 1))),
-            Json::Object(members) => pending.extend(members.values().map(|member| (member, depth + 1))),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Whether a value of this type may take no bytes. Of a type that is only named nothing is known here: it is taken to.
-fn takes_nothing(schema: &Json, depth: usize) -> bool {
-    const SOME: [&str; 7] = ["boolean", "int", "long", "float", "double", "bytes", "string"];
-    let kind = schema.get("type").unwrap_or(schema);
-    match kind {
-        _ if depth > limits::SCHEMA_DEPTH_MAX => true,
-        // The number of the branch takes a byte.
-        Json::Array(_) => false,
-        Json::Object(_) => takes_nothing(kind, depth + 1),
-        Json::String(name) => match name.as_str() {
-            "array" | "map" | "enum" => false,
-            "fixed" => schema["size"].as_u64() == Some(0),
-            "record" | "error" => {
-                let fields = schema["fields"].as_array();
-                fields.is_none_or(|fields| fields.iter().all(|field| takes_nothing(&field["type"], depth + 1)))
-            }
-            name => !SOME.contains(&name),
-        },
-        _ => true,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn items_take_bytes() {
-        let list = |items: &str| check_schema(&format!(r#"{{"type":"array","items":{items}}}"#)).is_ok();
-        for fine in [
-            r#""int""#,
-            r#"["null","int"]"#,
-            r#"{"type":"string"}"#,
-            r#"{"type":"fixed","name":"f","size":2}"#,
-            r#"{"type":"record","name":"r","fields":[{"name":"a","type":"null"},{"name":"b","type":"long"}]}"#,
-            r#"{"type":"array","items":"int"}"#,
-            r#"{"type":"long","logicalType":"timestamp-millis"}"#,
-        ] {
-            assert!(list(fine), "{fine}");
-        }
-        for empty in [
-            r#""null""#,
-            r#"{"type":"fixed","name":"f","size":0}"#,
-            r#""named""#,
-            "7",
-            r#"{"type":"record","name":"r","fields":[]}"#,
-            r#"{"type":"map","values":"null"}"#,
-            r#"{"type":"record","name":"r","fields":[{"name":"a","type":{"type":"null"}}]}"#,
-        ] {
-            assert!(!list(empty), "{empty}");
-        }
-        assert!(check_schema(&format!("{}1{}", "[".repeat(100), "]".repeat(100))).is_err());
-    }
 }

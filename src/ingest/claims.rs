@@ -3,7 +3,6 @@
 //! Both are kept in the transaction that makes the rows visible, so that neither can be there without the other. Where a
 //! producer is, is decided by [`Position::judge`], a pure function.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -103,7 +102,7 @@ impl Position {
 
 /// The keys whose requests are under way. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct KeysUnderWay(Arc<Mutex<HashMap<Name, Known>>>);
+pub(super) struct KeysUnderWay(Arc<Mutex<BTreeMap<Name, Known>>>);
 
 type Name = (String, String);
 
@@ -123,17 +122,18 @@ pub(super) struct KeyUnderWay {
 }
 
 impl KeysUnderWay {
-    /// Takes note of a request's key; an error where another request is under way with it.
+    /// Takes note of a request's key; an error where another request is under way with it, or a part of one.
     pub(super) fn begin(&self, key: &Key) -> Result<KeyUnderWay> {
-        let name = key.to_name();
-        match self.locked().entry(name.clone()) {
-            Entry::Occupied(known) if known.get().fingerprint != key.fingerprint() => return Err(key.reused()),
-            Entry::Occupied(mut known) => known.get_mut().requests += 1,
-            Entry::Vacant(free) => {
-                let fingerprint = key.fingerprint().to_owned();
-                free.insert(Known { fingerprint, requests: 1, acknowledged: false });
-            }
+        let (scope, name) = (key.name().0, key.to_name());
+        let (from, before) = key.family();
+        let mut keys = self.locked();
+        let family = keys.range((scope.to_owned(), from.to_owned())..(scope.to_owned(), before));
+        if family.into_iter().any(|(_, known)| known.fingerprint != key.fingerprint()) {
+            return Err(key.reused());
         }
+        let fresh = || Known { fingerprint: key.fingerprint().to_owned(), requests: 0, acknowledged: false };
+        keys.entry(name.clone()).or_insert_with(fresh).requests += 1;
+        drop(keys);
         Ok(KeyUnderWay { keys: self.clone(), name })
     }
 
@@ -149,7 +149,7 @@ impl KeysUnderWay {
         self.locked().contains_key(&(scope.to_owned(), key.to_owned()))
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<Name, Known>> {
+    fn locked(&self) -> std::sync::MutexGuard<'_, BTreeMap<Name, Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -285,6 +285,14 @@ mod tests {
         assert!(keys.contains("s", "k"));
         drop(second);
         assert!(!keys.contains("s", "k") && keys.locked().is_empty());
+        let part = keys.begin(&key(b"a").part("t")).expect("free");
+        assert_eq!(keys.begin(&key(b"b")).expect_err("another").code(), Some("key_reused"));
+        assert_eq!(keys.begin(&key(b"b").part("u")).expect_err("another").code(), Some("key_reused"));
+        let longer = Key::new("s".to_owned(), "k ".to_owned(), &[], b"b");
+        drop(keys.begin(&longer).expect("another key"));
+        drop(keys.begin(&key(b"a")).expect("the same request"));
+        drop(part);
+        assert!(keys.locked().is_empty());
     }
 
     #[test]

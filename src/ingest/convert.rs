@@ -12,10 +12,12 @@ use arrow::datatypes::{
     DataType, Decimal128Type, Field as ArrowField, Float32Type, Float64Type, Time64MicrosecondType, TimeUnit,
     TimestampNanosecondType,
 };
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
 use super::coerce::{self, Misfit};
 use super::manner::{Manner, TimePrecision};
+use super::zones::in_utc;
 use crate::catalog::metadata::schema::Field;
 use crate::catalog::metadata::types::{Primitive, Type};
 use crate::error::{Error, Result};
@@ -129,7 +131,7 @@ pub(super) fn convert(values: &ArrayRef, kind: &Primitive, to: &DataType, manner
     }
 }
 
-fn cast(values: &ArrayRef, to: &DataType) -> std::result::Result<ArrayRef, arrow::error::ArrowError> {
+fn cast(values: &ArrayRef, to: &DataType) -> std::result::Result<ArrayRef, ArrowError> {
     cast_with_options(values, to, &CastOptions { safe: true, ..CastOptions::default() })
 }
 
@@ -305,15 +307,21 @@ fn cut_to_micros(values: &ArrayRef, to: &DataType) -> ArrayRef {
 
 /// Each row as a JSON object of what it has, or null where it has nothing.
 pub(super) fn as_json(rows: &RecordBatch) -> Result<ArrayRef> {
-    let failed = |error| Error::internal("Columns cannot be written as JSON").because(error);
-    let mut lines = Vec::new();
-    let mut writer = arrow_json::LineDelimitedWriter::new(&mut lines);
-    writer.write(rows).map_err(failed)?;
-    writer.finish().map_err(failed)?;
+    let lines =
+        json_lines(rows).map_err(|error| Error::internal("Columns cannot be written as JSON").because(error))?;
     let text = String::from_utf8(lines).map_err(|error| Error::internal("JSON is not text").because(error))?;
     let mut builder = StringBuilder::new();
     for line in text.lines() {
         builder.append_option((line != "{}").then_some(line));
     }
     Ok(Arc::new(builder.finish()))
+}
+
+/// Each row as a line of JSON.
+pub(super) fn json_lines(rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+    let mut lines = Vec::new();
+    let mut writer = arrow_json::LineDelimitedWriter::new(&mut lines);
+    writer.write(&in_utc(rows)?)?;
+    writer.finish()?;
+    Ok(lines)
 }

@@ -60,17 +60,25 @@ pub(super) async fn of_rows(
     wishes: &[Wish],
     options: &AppendOptions,
 ) -> Result<Arc<Loaded>> {
+    make(ingest, table, described(wishes, options)?, options).await
+}
+
+/// What a table is made like that has the columns that its first rows have.
+pub(super) fn described(wishes: &[Wish], options: &AppendOptions) -> Result<Description> {
     let schema = evolve::first_schema(wishes)?;
     let spec = options.partition_by.as_deref().map(|text| layout::partition_by(text, &schema)).transpose()?;
     let order = options.sort_by.as_deref().map(|text| layout::sort_by(text, &schema)).transpose()?;
-    let description = Description { schema, spec, order, properties: settings::created_properties() };
-    make(ingest, table, description, options).await
+    Ok(Description { schema, spec, order, properties: settings::created_properties() })
 }
 
 /// Creates a table of events.
 pub(super) async fn of_events(ingest: &Ingest, table: &TableName, options: &AppendOptions) -> Result<Arc<Loaded>> {
-    let description = events::described(options.partition_by.as_deref(), options.sort_by.as_deref())?;
-    make(ingest, table, description, options).await
+    make(ingest, table, described_for_events(options)?, options).await
+}
+
+/// What a table of events is made like.
+pub(super) fn described_for_events(options: &AppendOptions) -> Result<Description> {
+    events::described(options.partition_by.as_deref(), options.sort_by.as_deref())
 }
 
 /// Creates a table that looks so, unless there is one of that name already.

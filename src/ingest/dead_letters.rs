@@ -7,12 +7,17 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicr
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field as ArrowField, Schema as ArrowSchema, TimeUnit};
 
+use super::claims::Claims;
 use super::columnar::Columns;
 use super::columns::Shape;
 use super::decode::{self, Decoded, Evolution, Reading, Unknown};
 use super::flush::Target;
-use super::verdict::{OnError, Rejected};
-use super::waiting::{Beside, Carried};
+use super::held::Held;
+use super::intake::{Received, Refused};
+use super::memory::weight_of;
+use super::values::UTC;
+use super::verdict::{OnError, Rejected, Verdicts};
+use super::waiting::{Beside, Carried, Waiting};
 use super::{Ingest, create, evolve, layout, settings};
 use crate::catalog::Loaded;
 use crate::catalog::metadata::schema::{Field, Schema};
@@ -60,6 +65,53 @@ impl Ingest {
             decoded = decode::again(&shape, &self.reading_of_rejected(&loaded), kept)?;
         }
         Err(super::flush::schema_changed())
+    }
+
+    /// A request of whose rows none fits, with its dead letters; `None` where there are none to be kept.
+    pub(super) async fn put_aside(
+        &self,
+        table: TableName,
+        refused: Refused,
+        (claims, request_id): (Claims, &str),
+    ) -> Result<Option<Waiting>> {
+        let Refused { table: existing, verdicts, memory, .. } = refused;
+        if !verdicts.has_dead_letters() {
+            return Ok(None);
+        }
+        verdicts.count();
+        let Some(existing) = existing else {
+            // How far a producer is belongs to a table, and none is made of rows that do not fit.
+            return match claims.producer {
+                None => self.only_dead_letters(&table, &verdicts, (claims, request_id)).await.map(Some),
+                Some(_) => Ok(None),
+            };
+        };
+        let shape = Shape::of(existing.metadata.current_schema()?)?;
+        let rows = vec![Held::Columns(RecordBatch::new_empty(Arc::clone(&shape.arrow)))];
+        let received = Received { table: existing, rows, count: 0, verdicts, memory, bytes: 0 };
+        self.waiting(table, claims, (received, request_id)).await.map(Some)
+    }
+
+    /// Those of rows of which none fits, as rows of their own for the table of dead letters.
+    pub(super) async fn only_dead_letters(
+        &self,
+        table: &TableName,
+        verdicts: &Verdicts,
+        (claims, request_id): (Claims, &str),
+    ) -> Result<Waiting> {
+        let Beside { target, rows, what } = self.dead_letters(table, &verdicts.rejected, request_id).await?;
+        let (count, bytes) = (rows.num_rows(), weight_of(&rows));
+        let received = Received {
+            table: self.catalog.load_table(&target.name).await?,
+            rows: vec![Held::Columns(rows)],
+            count,
+            verdicts: verdicts.told(),
+            memory: self.memory.take(&self.owner(&target.name), bytes),
+            bytes,
+        };
+        let waiting = self.waiting(target.name.clone(), claims, (received, request_id)).await?;
+        // They were made for the columns that the table had then.
+        Ok(Waiting { target, what, ..waiting })
     }
 
     async fn beside_of(&self, name: TableName, loaded: &Loaded, uuid: String, decoded: Decoded) -> Result<Beside> {
@@ -115,7 +167,7 @@ fn batch_of(rejected: &[Rejected], request_id: &str, now_ms: i64) -> Result<Reco
     let count = rejected.len();
     let text =
         |of: fn(&Rejected) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(rejected.iter().map(of))) };
-    let times = TimestampMicrosecondArray::from_value(now_ms.saturating_mul(1_000), count).with_timezone("+00:00");
+    let times = TimestampMicrosecondArray::from_value(now_ms.saturating_mul(1_000), count).with_timezone(UTC);
     let index = |row: &Rejected| i64::try_from(row.index).unwrap_or(i64::MAX);
     let columns: [ArrayRef; 7] = [
         Arc::new(times),
@@ -128,7 +180,7 @@ fn batch_of(rejected: &[Rejected], request_id: &str, now_ms: i64) -> Result<Reco
     ];
     let field = |(name, kind): &(&str, Primitive)| {
         let kind = match kind {
-            Primitive::Timestamptz => DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
+            Primitive::Timestamptz => DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())),
             Primitive::Long => DataType::Int64,
             _ => DataType::Utf8,
         };

@@ -59,11 +59,25 @@ pub(super) async fn grow(catalog: &Catalog, name: &TableName, uuid: &str, wishes
     Err(super::flush::schema_changed())
 }
 
-/// The commit that gives a table what is wished for; `None` where it has it.
-fn change_of(metadata: &TableMetadata, wishes: &[Wish]) -> Result<Option<Change>> {
+/// A table's schema with what is wished for; `None` where it has it.
+pub(super) fn with(metadata: &TableMetadata, wishes: &[Wish]) -> Result<Option<Schema>> {
     let schema = metadata.current_schema()?;
     let Some((grown, columns)) = grown(schema, metadata.last_column_id, wishes)? else { return Ok(None) };
     check_width(columns, super::settings::max_columns(&metadata.properties))?;
+    Ok(Some(grown))
+}
+
+/// The schema of a table that is still to be made, with what is wished for; `None` where it has it.
+pub(super) fn with_more(schema: &Schema, wishes: &[Wish]) -> Result<Option<Schema>> {
+    let last = schema.by_id().keys().max().copied().unwrap_or(0);
+    let Some((grown, columns)) = grown(schema, last, wishes)? else { return Ok(None) };
+    check_width(columns, limits::INGEST_COLUMNS_MAX)?;
+    Ok(Some(grown))
+}
+
+/// The commit that gives a table what is wished for; `None` where it has it.
+fn change_of(metadata: &TableMetadata, wishes: &[Wish]) -> Result<Option<Change>> {
+    let Some(grown) = with(metadata, wishes)? else { return Ok(None) };
     let uuid = metadata.table_uuid.clone().ok_or_else(no_uuid)?;
     Ok(Some(Change {
         requirements: vec![

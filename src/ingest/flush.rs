@@ -46,8 +46,8 @@ pub(super) struct Companions {
 }
 
 impl Companions {
-    /// The same as the database takes it; `flushed` are the snapshots, if there are any.
-    pub(super) fn alongside(&self, catalog: &Catalog, flushed: &[Flushed]) -> Result<Alongside> {
+    /// The same as the database takes it; `flushed` are the snapshots, where there are any.
+    pub(super) fn alongside(&self, catalog: &Catalog, flushed: &[Option<Flushed>]) -> Result<Alongside> {
         let row = |(key, receipt): &(Key, Receipt)| {
             let receipt = receipt.clone().within(flushed);
             let text = serde_json::to_string(&receipt);
@@ -75,8 +75,6 @@ pub(super) struct Flushed {
 }
 
 impl Flushed {
-    const NOTHING: Self = Self { snapshot_id: 0, sequence_number: 0, files: 0, bytes: 0, snapshots: 0 };
-
     /// The snapshot that is there, to which nothing was added.
     pub(super) fn current(metadata: &TableMetadata) -> Option<Self> {
         let current = metadata.current_snapshot()?;
@@ -126,13 +124,13 @@ pub(super) struct Part {
 }
 
 /// Commits rows that were all decoded against one schema of their table, and what is written with them. The parts, one for
-/// each table, are committed together.
+/// each table, are committed together; one that has no rows changes nothing.
 pub(super) async fn flush(
     catalog: &Catalog,
     known: &Known,
     parts: Vec<Part>,
     companions: &Companions,
-) -> Result<Vec<Flushed>> {
+) -> Result<Vec<Option<Flushed>>> {
     for _ in 0..limits::SPLITS_MAX {
         match split_and_commit(catalog, known, &parts, companions).await {
             Err(error) if error.code() == Some(SPEC_REMOVED) => {}
@@ -156,14 +154,14 @@ async fn split_and_commit(
     known: &Known,
     parts: &[Part],
     companions: &Companions,
-) -> Result<Vec<Flushed>> {
+) -> Result<Vec<Option<Flushed>>> {
     let started = clock::tick();
-    let mut made: Vec<(i32, Files)> = Vec::with_capacity(parts.len());
-    for part in parts {
+    let mut made: Vec<(usize, i32, Files)> = Vec::with_capacity(parts.len());
+    for (at, part) in parts.iter().enumerate().filter(|(_, part)| part.rows.count > 0) {
         match files_of(catalog, part).await {
-            Ok(files) => made.push(files),
+            Ok((spec_id, files)) => made.push((at, spec_id, files)),
             Err(error) => {
-                let put: Vec<String> = made.into_iter().flat_map(|(_, files)| files.put).collect();
+                let put: Vec<String> = made.into_iter().flat_map(|(.., files)| files.put).collect();
                 catalog.abandon(&put).await;
                 return Err(error);
             }
@@ -171,12 +169,15 @@ async fn split_and_commit(
     }
     phase("encode", started.elapsed());
     failpoint::passed("ingest.uploaded");
-    let flushed = Mutex::new(vec![Flushed::NOTHING; parts.len()]);
-    let append = |at: usize| {
-        let ((spec_id, files), target) = (&made[at], &parts[at].target);
-        Append { catalog, known, target, spec_id: *spec_id, files, companions, at, flushed: &flushed }
-    };
-    let appends: Vec<Append<'_>> = (0..parts.len()).map(append).collect();
+    let flushed = Mutex::new(vec![None; parts.len()]);
+    let mut carried = Some(companions);
+    let appends: Vec<Append<'_>> = made
+        .iter()
+        .map(|(at, spec_id, files)| {
+            let (target, companions) = (&parts[*at].target, carried.take());
+            Append { catalog, known, target, spec_id: *spec_id, files, companions, at: *at, flushed: &flushed }
+        })
+        .collect();
     let prepares: Vec<_> = appends
         .iter()
         .map(|append| move |row: Arc<TableRow>, base: Arc<Loaded>| append.prepare(row, base).boxed())
@@ -188,9 +189,12 @@ async fn split_and_commit(
     // The table itself comes last: what is answered under keys names the snapshots of all.
     let prepares = prepares.iter().map(|prepare| -> Prepare<'_> { prepare });
     let brought: Vec<Brought<'_>> = appends.iter().zip(prepares).map(bring).rev().collect();
-    let mut tables = catalog.commit_prepared(&brought).await?;
-    tables.reverse();
-    tables.iter().zip(&made).map(|(table, (_, files))| counted(&table.metadata, files)).collect()
+    let tables = catalog.commit_prepared(&brought).await?;
+    let mut all = vec![None; parts.len()];
+    for (table, (at, _, files)) in tables.iter().rev().zip(&made) {
+        all[*at] = Some(counted(&table.metadata, files)?);
+    }
+    Ok(all)
 }
 
 /// What a commit made of a table, counted.
@@ -243,11 +247,12 @@ pub(super) struct Append<'a> {
     pub(super) target: &'a Target,
     spec_id: i32,
     files: &'a Files,
-    companions: &'a Companions,
-    /// Which of the parts it is. The first carries what is written with them all.
+    /// What is written with them all; the first part that has rows carries it.
+    companions: Option<&'a Companions>,
+    /// Which of the parts it is.
     at: usize,
     /// What the present attempt makes of each.
-    flushed: &'a Mutex<Vec<Flushed>>,
+    flushed: &'a Mutex<Vec<Option<Flushed>>>,
 }
 
 impl Append<'_> {
@@ -289,12 +294,12 @@ impl Append<'_> {
         };
         let flushed = {
             let mut flushed = self.flushed.lock().unwrap_or_else(PoisonError::into_inner);
-            flushed[self.at] = made;
+            flushed[self.at] = Some(made);
             flushed.clone()
         };
-        let first =
-            if self.at == 0 { self.companions.alongside(self.catalog, &flushed)? } else { Alongside::default() };
-        Ok(Prepared { change, objects, alongside: Alongside { doomed: thinned.doomed, ..first } })
+        let carried = self.companions.map(|companions| companions.alongside(self.catalog, &flushed)).transpose()?;
+        let alongside = Alongside { doomed: thinned.doomed, ..carried.unwrap_or_default() };
+        Ok(Prepared { change, objects, alongside })
     }
 
     /// The manifests that the new snapshot lists: one of the new files, and those of the snapshot before it. What is

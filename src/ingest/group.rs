@@ -94,13 +94,13 @@ impl Queues {
     }
 
     /// Writes the rows of a group, and what is to be known once they are.
-    async fn write(&self, parts: Vec<Part>, companions: Companions) -> Result<Vec<Flushed>> {
+    async fn write(&self, parts: Vec<Part>, companions: Companions) -> Result<Vec<Option<Flushed>>> {
         let Some(own) = parts.first() else { return Err(Error::internal("A group has no table")) };
         let (name, count) = (own.target.name.clone(), parts.iter().map(|part| part.rows.count).sum::<usize>());
         if count == 0 {
             self.catalog.keep(companions.alongside(&self.catalog, &[])?).await?;
             let table = self.catalog.load_table(&name).await?;
-            return Ok(Flushed::current(&table.metadata).into_iter().collect());
+            return Ok(vec![Flushed::current(&table.metadata)]);
         }
         let names: Vec<String> = parts.iter().map(|part| part.target.name.joined()).collect();
         let started = clock::tick();
@@ -116,10 +116,13 @@ impl Queues {
             Ok(flushed) => {
                 metrics::counter!("iceberg_batches_committed_total").increment(1);
                 metrics::counter!("iceberg_records_written_total").increment(count as u64);
-                metrics::counter!("iceberg_bytes_written_total").increment(flushed.iter().map(|one| one.bytes).sum());
+                let bytes = flushed.iter().flatten().map(|one| one.bytes).sum();
+                metrics::counter!("iceberg_bytes_written_total").increment(bytes);
                 metrics::histogram!("iceberg_records_per_batch").record(count_of(count));
                 metrics::histogram!("iceberg_commit_duration_seconds").record(started.elapsed().as_secs_f64());
-                names.iter().zip(flushed).for_each(|(table, one)| self.counts.snapshots(table, one.snapshots));
+                for (table, one) in names.iter().zip(flushed.iter().copied()) {
+                    one.iter().for_each(|one| self.counts.snapshots(table, one.snapshots));
+                }
                 tracing::debug!(table = %name, rows = count, "rows committed");
             }
             Err(error) => {
@@ -226,7 +229,7 @@ impl Queues {
 /// The rows of a group that are written: those of its table, then those of each beside it.
 fn parts_of(judged: &[Judged], target: Target, beside: Vec<Target>) -> Vec<Part> {
     let written = || judged.iter().filter(|one| one.is_written()).map(|one| &one.waiting);
-    let own = written().flat_map(|one| one.rows.iter().cloned()).collect();
+    let own = written().filter(|one| one.count > 0).flat_map(|one| one.rows.iter().cloned()).collect();
     // What is acknowledged must be written, and what is alone cannot be parted: the table was laid out anew since.
     let must = matches!(judged, [only] if only.waiting.is_acknowledged());
     let most_partitions = if must { usize::MAX } else { limits::FILES_PER_COMMIT_MAX };
@@ -291,7 +294,7 @@ impl Queues {
     }
 
     /// Tells a request what became of it.
-    fn settle(&self, one: Judged, flushed: &[Flushed]) {
+    fn settle(&self, one: Judged, flushed: &[Option<Flushed>]) {
         let Judged { waiting, fate } = one;
         let written = || receipt_of(&waiting).within(flushed);
         let receipt = match fate {
@@ -307,10 +310,10 @@ impl Queues {
             metrics::counter!("floeberg_dedupe_hits_total").increment(1);
         }
         let verdict = if receipt.again { "duplicate" } else { "written" };
-        self.counts.rows(&receipt.place.table, verdict, waiting.count);
+        let told = |what: Carried| if what.is_rows() { verdict } else { "rejected" };
+        self.counts.rows(&receipt.place.table, told(waiting.what), waiting.count);
         for beside in &waiting.beside {
-            let verdict = if beside.what == Carried::DeadLetters { "rejected" } else { verdict };
-            self.counts.rows(&beside.target.name.joined(), verdict, beside.rows.num_rows());
+            self.counts.rows(&beside.target.name.joined(), told(beside.what), beside.rows.num_rows());
         }
         waiting.settle(Ok(receipt));
     }

@@ -11,11 +11,12 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use moka::sync::Cache;
 
+use super::asking::Tried;
 use super::columns::Shape;
 use super::counts::Counts;
 use super::csv::Dialect;
-use super::decode::{self, Decoded, Evolution, Format, Kept, Reader, Reading, Unknown};
-use super::events::{self, EventShape};
+use super::decode::{Decoded, Evolution, Format, Kept, Reader, Reading, Unknown};
+use super::events::EventShape;
 use super::held::{Held, Readers, Seen, Text};
 use super::inflate::{Encoding, Inflater};
 use super::lift::{Gone, lift};
@@ -23,12 +24,11 @@ use super::memory::{Reserved, weight_of};
 use super::rewriting::Rewriting;
 use super::rules::Facts;
 use super::verdict::{OnError, Verdicts};
-use super::{Append, AppendOptions, Ingest, create, evolve, flush, settings};
+use super::{Append, AppendOptions, Ingest, create, events, settings};
 use crate::catalog::Loaded;
 use crate::catalog::metadata::TableMetadata;
 use crate::catalog::metadata::schema::Schema;
 use crate::error::{Error, Result};
-use crate::failpoint;
 use crate::limits;
 use crate::names::{TableName, Tabular};
 
@@ -57,28 +57,43 @@ pub(super) struct Received {
 pub(super) enum Intake {
     /// Rows of a table.
     Fits(Received),
-    /// Rows that fit none.
-    Refused(Decoded),
+    /// Rows of which none is for the table.
+    Refused(Refused),
+}
+
+/// Rows of which none is for the table.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// The table, if there is one.
+    pub(super) table: Option<Arc<Loaded>>,
+    /// How many there are.
+    pub(super) rows: usize,
+    /// What is wrong with them.
+    pub(super) verdicts: Verdicts,
+    /// The memory that they take.
+    pub(super) memory: Reserved,
 }
 
 /// A body that was read.
 #[derive(Debug)]
 pub(super) struct Read {
     /// The table as it was then; `None` if there was none.
-    existing: Option<Arc<Loaded>>,
-    understood: Understood,
-    memory: Reserved,
+    pub(super) existing: Option<Arc<Loaded>>,
+    pub(super) understood: Understood,
+    pub(super) memory: Reserved,
     /// Bytes of the rows.
-    bytes: usize,
+    pub(super) bytes: usize,
 }
 
 /// What a body was found to be.
 #[derive(Debug)]
-enum Understood {
+pub(super) enum Understood {
     /// Little text, of so many rows that all fit.
     Text(Text, usize),
     /// Anything.
     Decoded(Decoded),
+    /// Rows that ask for more than the table has, and what they are once it has that.
+    Tried(Decoded, Box<Tried>),
 }
 
 impl Read {
@@ -93,6 +108,7 @@ impl Read {
         match &self.understood {
             Understood::Text(..) => None,
             Understood::Decoded(decoded) => Some(&decoded.verdicts),
+            Understood::Tried(_, tried) => Some(&tried.decoded.verdicts),
         }
     }
 
@@ -101,12 +117,13 @@ impl Read {
         match self.understood {
             Understood::Text(..) => Verdicts::default(),
             Understood::Decoded(decoded) => decoded.verdicts,
+            Understood::Tried(_, tried) => tried.decoded.verdicts,
         }
     }
 
     /// Whether a row that does not fit is enough to write nothing, and there is one.
     pub(super) fn aborts(&self) -> bool {
-        self.verdicts().is_some_and(|verdicts| verdicts.on_error == OnError::Abort && !verdicts.is_empty())
+        self.verdicts().is_some_and(Verdicts::aborts)
     }
 
     /// Whether none of its rows fits.
@@ -114,6 +131,7 @@ impl Read {
         match &self.understood {
             Understood::Text(..) => false,
             Understood::Decoded(decoded) => decoded.is_refused(),
+            Understood::Tried(_, tried) => tried.decoded.is_refused(),
         }
     }
 
@@ -122,6 +140,7 @@ impl Read {
         let clean = match &self.understood {
             Understood::Text(..) => true,
             Understood::Decoded(decoded) => decoded.wishes.is_empty() && !decoded.is_refused(),
+            Understood::Tried(..) => false,
         };
         self.existing.is_some() && clean
     }
@@ -276,101 +295,13 @@ impl Ingest {
         }
     }
 
-    /// Makes the table have what the rows ask for, until they fit or are known not to.
-    pub(super) async fn fit(&self, table: &TableName, options: &AppendOptions, read: Read) -> Result<Intake> {
-        let Read { mut existing, understood, mut memory, mut bytes } = read;
-        let mut decoded = match understood {
-            Understood::Decoded(decoded) => decoded,
-            Understood::Text(text, count) => {
-                let table = existing.ok_or_else(|| Error::internal("Text fits no table"))?;
-                let rows = vec![Held::Text(text)];
-                let verdicts = Verdicts::default();
-                return Ok(Intake::Fits(Received { table, rows, count, verdicts, memory, bytes }));
-            }
-        };
-        for _ in 0..limits::SPLITS_MAX {
-            if decoded.is_refused() {
-                return Ok(Intake::Refused(decoded));
-            }
-            let grown = match existing {
-                Some(table) if decoded.wishes.is_empty() => {
-                    let Decoded { batches, verdicts, .. } = decoded;
-                    let count = batches.iter().map(RecordBatch::num_rows).sum();
-                    let rows = batches.into_iter().map(Held::Columns).collect();
-                    return Ok(Intake::Fits(Received { table, rows, count, verdicts, memory, bytes }));
-                }
-                Some(loaded) => {
-                    let uuid = loaded.metadata.table_uuid.as_deref().ok_or_else(settings::no_uuid)?;
-                    evolve::grow(&self.catalog, table, uuid, &decoded.wishes).await?
-                }
-                None if decoded.rows == 0 => return Err(Tabular::Table.missing(table)),
-                None if options.events => {
-                    let made = create::of_events(self, table, options).await?;
-                    let shape = Shape::of(made.metadata.current_schema()?)?;
-                    let like = |batch: &RecordBatch| batch.schema().fields() == shape.arrow.fields();
-                    if !decoded.batches.iter().all(like) {
-                        // Somebody else was first, and made another table.
-                        return Err(flush::schema_changed());
-                    }
-                    existing = Some(made);
-                    continue;
-                }
-                None => {
-                    if let Some(refused) = self.tried(table, options, &decoded).await? {
-                        return Ok(Intake::Refused(refused));
-                    }
-                    create::of_rows(self, table, &decoded.wishes, options).await?
-                }
-            };
-            failpoint::at("ingest.created")?;
-            let reading = self.reading(table, &grown.metadata, options)?;
-            (decoded, memory) = self.read_again(&grown.metadata, reading, decoded, memory).await?;
-            bytes = decoded.batches.iter().map(weight_of).sum();
-            existing = Some(grown);
-        }
-        Err(flush::schema_changed())
-    }
-
-    /// Reads the first rows of a table as they would be read once it is made: what is refused makes none.
-    async fn tried(&self, table: &TableName, options: &AppendOptions, first: &Decoded) -> Result<Option<Decoded>> {
-        let Some(kept) = first.kept.clone() else { return Ok(None) };
-        let schema = evolve::first_schema(&first.wishes)?;
-        let (reading, before) = (self.reading_for(table, None, options)?, first.verdicts.clone());
-        let mut again = self.compute(move || decode::again(&Shape::of(&Arc::new(schema))?, &reading, kept)).await?;
-        if !again.is_refused() {
-            return Ok(None);
-        }
-        let mut verdicts = before;
-        verdicts.join(again.verdicts);
-        again.verdicts = verdicts;
-        Ok(Some(again))
-    }
-
-    async fn read_again(
+    /// How the rows of a table are read.
+    pub(super) fn reading(
         &self,
+        table: &TableName,
         metadata: &TableMetadata,
-        reading: Reading,
-        before: Decoded,
-        mut memory: Reserved,
-    ) -> Result<(Decoded, Reserved)> {
-        let readers = self.shapes.of(metadata)?;
-        self.compute(move || {
-            let Decoded { batches, kept, mut verdicts, .. } = before;
-            let kept = kept.ok_or_else(|| Error::internal("Rows that ask for columns were not kept"))?;
-            let earlier: usize = batches.iter().map(weight_of).sum();
-            memory.hold(earlier + kept.weight() * 2)?;
-            let mut again = decode::again(&readers.shape, &reading, kept)?;
-            let earlier =
-                lifted(&batches, readers.shape.arrow.fields(), Gone::Refused)?.ok_or_else(flush::schema_changed)?;
-            again.batches.splice(0..0, earlier);
-            verdicts.join(again.verdicts);
-            again.verdicts = verdicts;
-            Ok((again, memory))
-        })
-        .await
-    }
-
-    fn reading(&self, table: &TableName, metadata: &TableMetadata, options: &AppendOptions) -> Result<Reading> {
+        options: &AppendOptions,
+    ) -> Result<Reading> {
         settings::check_table(metadata)?;
         let evolution = Evolution::of(options.schema, &metadata.properties)?;
         let unknown = Unknown::of(options.unknown_fields, &metadata.properties, evolution)?;
@@ -380,7 +311,7 @@ impl Ingest {
     }
 
     /// How rows are read, but for what a table says of itself; of one that is not there yet, its rows are all there is.
-    fn reading_for(
+    pub(super) fn reading_for(
         &self,
         table: &TableName,
         metadata: Option<&TableMetadata>,

@@ -127,7 +127,7 @@ impl Memory {
 
 impl Reserved {
     /// Sees to it that so many bytes are set aside in all. A request may take more than a share if it is alone.
-    pub(super) fn hold(&mut self, bytes: usize) -> Result<()> {
+    pub fn hold(&mut self, bytes: usize) -> Result<()> {
         let held = self.pages * PAGE_BYTES;
         if bytes <= held { Ok(()) } else { self.grow((bytes - held).max(GROWTH_BYTES)) }
     }

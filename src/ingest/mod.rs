@@ -12,6 +12,7 @@
 
 mod acknowledge;
 mod arrow_types;
+mod asking;
 mod avro;
 mod beside;
 mod cells;
@@ -61,6 +62,7 @@ mod scalar;
 mod settings;
 mod sink;
 mod spelled;
+mod state;
 mod table_rules;
 mod text;
 mod thin;
@@ -71,6 +73,7 @@ mod waiting;
 mod wishes;
 mod write;
 mod writing;
+mod zones;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,7 +91,6 @@ use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::limits;
 use crate::names::{TableName, Tabular};
-use crate::store::producers::Standing;
 
 pub use claims::{Position, check_key};
 pub use csv::{Dialect, Names};
@@ -104,6 +106,7 @@ pub use route::Route;
 pub use routed::{RoutedAppend, Together};
 pub use rules::{HashKeys, Rules};
 pub use settings::IngestSettings;
+pub use state::{KeyState, Status};
 pub use table_rules::{Said, TableRules};
 pub use verdict::{OnError, RowError, Verdicts};
 
@@ -115,7 +118,7 @@ use memory::{Memory, Owner};
 use pace::Pace;
 use queue::Queues;
 use settings::Complaints;
-use waiting::{Waiting, Whom};
+use waiting::{Carried, Waiting, Whom};
 
 /// How a request wants its rows taken.
 #[derive(Debug, Clone, Default)]
@@ -188,28 +191,6 @@ pub enum Outcome {
         /// What is wrong with them.
         verdicts: Verdicts,
     },
-}
-
-/// What is known of a table's rows.
-#[derive(Debug)]
-pub struct Status {
-    /// What waits.
-    pub buffered: Buffered,
-    /// The current snapshot: its id, sequence number and time.
-    pub snapshot: Option<(i64, i64, i64)>,
-    /// When and why the last commit failed, if it did.
-    pub last_error: Option<(i64, String)>,
-}
-
-/// What is known of a key.
-#[derive(Debug)]
-pub enum KeyState {
-    /// Its request was answered so.
-    Answered(Receipt),
-    /// Its request is under way.
-    Pending,
-    /// Nothing.
-    Unknown,
 }
 
 /// The way in. Cheap to clone.
@@ -294,6 +275,7 @@ impl Ingest {
             (clock::tick(), request.table.joined(), request.options.ack, request.format.as_str());
         let outcome = self.take(request, admitted, body).await;
         let code = match &outcome {
+            Ok(Outcome::Taken(receipt)) if receipt.fits_nothing() => "rows",
             Ok(Outcome::Taken(_)) => "ok",
             Ok(Outcome::Refused { rows, verdicts }) => {
                 self.counts.rows(&table, "rejected", *rows);
@@ -339,17 +321,26 @@ impl Ingest {
                 return judge::answered(&text?).map(Outcome::Taken);
             }
         }
-        let received = match self.fit(&table, &options, read).await? {
-            Intake::Fits(received) => received,
-            Intake::Refused(decoded) => return Ok(Outcome::Refused { rows: decoded.rows, verdicts: decoded.verdicts }),
+        let read = if read.fits() { read } else { Box::pin(self.tried(&table, &options, read)).await? };
+        let waiting = match self.fit(&table, &options, read).await? {
+            Intake::Fits(received) => {
+                failpoint::at("ingest.decoded")?;
+                self.check_files(&options, &received).await?;
+                received.verdicts.count();
+                self.waiting(table, claims, (received, &options.request_id)).await?
+            }
+            Intake::Refused(refused) => {
+                let (rows, verdicts) = (refused.rows, refused.verdicts.told());
+                let sent = (claims, options.request_id.as_str());
+                match Box::pin(self.put_aside(table, refused, sent)).await? {
+                    Some(waiting) => waiting,
+                    None => return Ok(Outcome::Refused { rows, verdicts }),
+                }
+            }
         };
-        failpoint::at("ingest.decoded")?;
-        self.check_files(&options, &received).await?;
-        received.verdicts.count();
-        let waiting = self.waiting(table, claims, (received, &options.request_id)).await?;
         let receipt = match options.ack {
             // What brings no rows has nothing that could be in a log.
-            ack if ack == Ack::Commit || waiting.count == 0 => {
+            ack if ack == Ack::Commit || waiting.is_empty() => {
                 Self::hear(self.submit(waiting), options.timeout).await?
             }
             ack => self.acknowledge(waiting, ack).await?,
@@ -394,6 +385,7 @@ impl Ingest {
                 schema_id: metadata.current_schema_id,
             },
             rows,
+            what: Carried::Rows,
             count,
             bytes: bytes + beside.iter().map(|beside| memory::weight_of(&beside.rows)).sum::<usize>(),
             beside,
@@ -440,35 +432,6 @@ impl Ingest {
         let heard = self.submit(waiting);
         self.queues.hurry(&row);
         Self::hear(heard, timeout).await
-    }
-
-    /// What is known of a table's rows.
-    pub async fn status(&self, name: &TableName) -> Result<Status> {
-        let table = self.catalog.load_table(name).await?;
-        let row = &self.catalog.find(name).await?.id;
-        let snapshot = table.metadata.current_snapshot();
-        Ok(Status {
-            buffered: self.queues.buffered(row),
-            snapshot: snapshot.map(|snapshot| (snapshot.id, snapshot.sequence_number, snapshot.timestamp_ms)),
-            last_error: self.queues.last_error(row),
-        })
-    }
-
-    /// What is known of a key.
-    pub async fn key(&self, scope: &str, key: &str) -> Result<KeyState> {
-        // First what is under way: it is answered before it is not any more.
-        let pending = self.keys.contains(scope, key);
-        match self.catalog.answer_under(scope, key).await? {
-            Some(text) => Ok(KeyState::Answered(Receipt { again: false, ..judge::answered(&text)? })),
-            None if pending => Ok(KeyState::Pending),
-            None => Ok(KeyState::Unknown),
-        }
-    }
-
-    /// How far the rows of a producer are committed.
-    pub async fn producer(&self, name: &TableName, producer: &str) -> Result<Option<Standing>> {
-        let row = self.catalog.find(name).await?;
-        self.catalog.store().producer(&row.id, producer).await
     }
 
     /// Brings what is measured, and not counted as it happens, up to date.

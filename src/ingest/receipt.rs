@@ -149,10 +149,23 @@ impl Receipt {
         Some(whole)
     }
 
+    /// Counts other rows of the same request that do not fit.
+    pub(super) fn leave_out(&mut self, other: LeftOut) {
+        self.received += other.rows;
+        self.left_out.join(other);
+    }
+
     /// For the same rows in snapshots: of the table, and of those beside it.
-    pub(super) fn within(mut self, flushed: &[Flushed]) -> Self {
+    pub(super) fn within(mut self, flushed: &[Option<Flushed>]) -> Self {
         let places = std::iter::once(&mut self.place).chain(&mut self.beside);
-        places.zip(flushed).for_each(|(place, flushed)| place.within(flushed));
+        for (place, flushed) in places.zip(flushed) {
+            flushed.iter().for_each(|flushed| place.within(flushed));
+        }
         self
+    }
+
+    /// Whether none of the rows fits.
+    pub fn fits_nothing(&self) -> bool {
+        self.received > 0 && self.left_out.rows == self.received
     }
 }

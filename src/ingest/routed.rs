@@ -1,35 +1,35 @@
 //! One body for many tables (`POST /ingest/v1`).
 //!
-//! All rows are looked at before any is written: where one that does not fit is enough to write nothing, that is so for all
-//! tables. Then the rows of each table are committed with those of other requests or, where that is asked for
-//! ([`Together::AllOrNone`]), those of all tables in one transaction. A request with a key is written once either way: where
-//! its tables are committed one by one, each has a key of its own, made of the request's.
+//! All rows are looked at before any table is changed: where one that does not fit is enough to write nothing, that is so for
+//! all tables. Then the rows of each table are committed with those of other requests or, where that is asked for
+//! ([`Together::AllOrNone`]), those of all tables in one transaction ([`commit`]). A request with a key is written once
+//! either way: where its tables are committed one by one, each has a key of its own, made of the request's, and what an
+//! earlier try has done is not looked at again ([`earlier`]).
+
+mod commit;
+mod earlier;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future::join_all;
 use futures::{Stream, StreamExt};
 use http::HeaderMap;
 use indexmap::IndexMap;
 
-use super::claims::Claims;
 use super::columnar::too_many_rejected;
 use super::decode::{Decoded, Format, Kept, Reader};
-use super::held;
 use super::inflate::{Encoding, Inflater};
-use super::intake::{Intake, Read};
+use super::intake::Read;
 use super::memory::{Reserved, weight_of};
-use super::receipt::Receipt;
 use super::route::{Bounds, Part, Route, Sorted, sorted};
-use super::verdict::{OnError, Verdicts};
-use super::waiting::{Beside, Carried, Waiting};
-use super::{Ack, Append, AppendOptions, Ingest, KeySent, Outcome, create, judge};
-use crate::catalog::once::Key;
+use super::verdict::Verdicts;
+use super::{Append, AppendOptions, Ingest, KeySent, Outcome, create};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::names::{Namespace, TableName};
-use crate::store::swap::Alongside;
+
+use commit::Ready;
+use earlier::{Done, Earlier, NO_TABLE, part_of};
 
 /// How the rows of several tables are committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -116,11 +116,14 @@ impl Ingest {
 
     async fn take_routed(&self, mut request: RoutedAppend, pieces: Vec<Bytes>, memory: Reserved) -> Result<Outcome> {
         let key = request.key.take().map(|KeySent { scope, text, request }| request.key(scope, text));
-        if let Some(key) = &key
-            && let Some(text) = self.catalog.answers(&[key]).await?.pop().flatten()
-        {
-            return judge::answered(&text?).map(Outcome::Taken);
-        }
+        let _under_way = key.as_ref().map(|key| self.keys.begin(key)).transpose()?;
+        let done = match &key {
+            None => Done::default(),
+            Some(key) => match self.earlier(key).await? {
+                Earlier::Answered(receipt) => return Ok(Outcome::Taken(receipt)),
+                Earlier::Begun(done) => done,
+            },
+        };
         let (sorted, memory) = self.take_apart(&request, pieces, memory).await?;
         let Sorted { parts, mut lost, rows } = sorted;
         let mut tables: IndexMap<TableName, Part> = IndexMap::new();
@@ -130,18 +133,25 @@ impl Ingest {
                 Err(why) => lose(&mut lost, part, &why)?,
             }
         }
+        // What is done is neither looked at nor judged again.
+        tables.retain(|name, _| !done.has(&part_of(name)));
+        if done.has(NO_TABLE) {
+            lost = Verdicts::new(lost.on_error);
+        }
         tables.sort_unstable_keys();
         let mut read = Vec::with_capacity(tables.len());
         for (name, part) in tables {
             read.push(self.read_part(name, part, &request).await?);
         }
         drop(memory);
-        if let Some(refused) = refused(&read, &lost, rows) {
-            return Ok(refused);
-        }
-        match self.ready(read, lost, &request, key.as_ref()).await? {
-            Ready::Refused(verdicts) => Ok(Outcome::Refused { rows, verdicts }),
-            Ready::Fit(waiting) => self.write_routed(waiting, &request, key).await.map(Outcome::Taken),
+        let ready = match refused(&read, &lost, &done) {
+            Some(verdicts) => Ready::Refused(verdicts),
+            None => self.ready(read, lost, &request, key.as_ref()).await?,
+        };
+        match ready {
+            Ready::Refused(verdicts) if done.is_nothing() => Ok(Outcome::Refused { rows, verdicts }),
+            Ready::Refused(verdicts) => Err(done.refused(&verdicts)),
+            Ready::Fit(parts) => self.write_routed(parts, done, &request, key).await.map(Outcome::Taken),
         }
     }
 
@@ -238,155 +248,10 @@ impl Ingest {
         let columns: usize = decoded.batches.iter().map(weight_of).sum();
         let kept = decoded.kept.as_ref().map_or(0, Kept::weight);
         memory.hold(columns + kept + decoded.verdicts.weight())?;
-        Ok(ForTable { name, append, places, read: Read::of(existing, decoded, memory) })
+        let read = Read::of(existing, decoded, memory);
+        let read = self.tried(&name, &append.options, read).await?;
+        Ok(ForTable { name, append, places, read })
     }
-
-    /// What is to be committed, with the dead letters of rows that have no table.
-    async fn ready(
-        &self,
-        read: Vec<ForTable>,
-        lost: Verdicts,
-        request: &RoutedAppend,
-        key: Option<&Key>,
-    ) -> Result<Ready> {
-        let mut all: Vec<Waiting> = Vec::with_capacity(read.len());
-        let mut letters: Vec<(TableName, Verdicts)> = vec![(named(UNROUTED)?, lost)];
-        for ForTable { name, append, places, read } in read {
-            if read.fits_nothing() {
-                let mut verdicts = read.into_verdicts();
-                verdicts.move_to(&places);
-                letters.push((name, verdicts));
-                continue;
-            }
-            let mut received = match self.fit(&name, &append.options, read).await? {
-                Intake::Fits(received) => received,
-                Intake::Refused(mut decoded) => {
-                    decoded.verdicts.move_to(&places);
-                    return Ok(Ready::Refused(decoded.verdicts));
-                }
-            };
-            received.verdicts.move_to(&places);
-            self.check_files(&request.options, &received).await?;
-            let own = key.filter(|_| request.together == Together::OneByOne).map(|key| part_of(key, &name));
-            let claims = Claims { key: own, producer: None };
-            all.push(self.waiting(name, claims, (received, &request.options.request_id)).await?);
-        }
-        let Some(first) = all.first_mut() else { return Err(Error::internal("Rows for many tables are for none")) };
-        for (name, verdicts) in letters {
-            verdicts.count();
-            first.left_out.add(&verdicts);
-            if verdicts.on_error == OnError::Dlq && !verdicts.rejected.is_empty() {
-                let beside = self.dead_letters(&name, &verdicts.rejected, &request.options.request_id).await?;
-                first.bytes += weight_of(&beside.rows);
-                first.beside.push(beside);
-            }
-        }
-        all.iter_mut().try_for_each(one_of_each)?;
-        Ok(Ready::Fit(all))
-    }
-
-    async fn write_routed(&self, waiting: Vec<Waiting>, request: &RoutedAppend, key: Option<Key>) -> Result<Receipt> {
-        let waiting = match request.together {
-            Together::OneByOne => waiting,
-            Together::AllOrNone => vec![self.joined(waiting, key.clone())?],
-        };
-        let under_way = key.as_ref().filter(|_| request.together == Together::OneByOne);
-        let _under_way = under_way.map(|key| self.keys.begin(key)).transpose()?;
-        let (ack, timeout) = (request.options.ack, request.options.timeout);
-        let count = waiting.len();
-        let heard = join_all(waiting.into_iter().map(|one| async move {
-            match ack {
-                Ack::Commit => Self::hear(self.submit(one), timeout).await,
-                ack => self.acknowledge(one, ack).await,
-            }
-        }))
-        .await;
-        let (taken, failed): (Vec<_>, Vec<_>) = heard.into_iter().partition(Result::is_ok);
-        // Of several failures the one is told that leaves the most open.
-        let openness = |error: &Error| match error.kind() {
-            Kind::CommitUnknown => 2,
-            Kind::Pending => 1,
-            _ => 0,
-        };
-        if let Some(error) = failed.into_iter().filter_map(Result::err).max_by_key(openness) {
-            return Err(if taken.is_empty() { error } else { in_part(&error, taken.len(), count, key.is_some()) });
-        }
-        let receipts: Vec<Receipt> = taken.into_iter().collect::<Result<_>>()?;
-        let receipt = Receipt::of_all(receipts).ok_or_else(|| Error::internal("Nothing was written"))?;
-        if let (Some(key), true) = (key, request.together == Together::OneByOne && ack != Ack::None) {
-            self.keep_answer(&key, &receipt).await;
-        }
-        Ok(receipt)
-    }
-
-    /// Keeps the answer under the request's own key, for it to be asked for. Its rows are known by the keys of their tables
-    /// if this fails.
-    async fn keep_answer(&self, key: &Key, receipt: &Receipt) {
-        let kept = async {
-            let text = serde_json::to_string(&Receipt { again: false, ..receipt.clone() });
-            let text = text.map_err(|error| Error::internal("An answer cannot be written").because(error))?;
-            let keys = vec![self.catalog.key_row(key, text)?];
-            self.catalog.keep(Alongside { keys, ..Alongside::default() }).await
-        };
-        if let Err(error) = kept.await {
-            tracing::debug!(error = error.chain(), "the answer of a request for many tables is not kept");
-        }
-    }
-
-    /// One request of all: the first table's, with the rows of the others beside it.
-    fn joined(&self, all: Vec<Waiting>, key: Option<Key>) -> Result<Waiting> {
-        let mut all = all.into_iter();
-        let mut first = all.next().ok_or_else(|| Error::internal("Rows for many tables are for none"))?;
-        for one in all {
-            let rows = held::together(&held::columns(&one.rows)?)?;
-            first.bytes += one.bytes;
-            first.left_out.join(one.left_out);
-            first.beside.push(Beside { target: one.target, rows, what: Carried::Rows });
-            first.beside.extend(one.beside);
-        }
-        one_of_each(&mut first)?;
-        first.memory = self.memory.take(&self.owner(&first.target.name), first.bytes);
-        first.beside.sort_by(|one, other| one.target.name.cmp(&other.target.name));
-        first.known.0 = key.as_ref().map(|key| self.keys.begin(key)).transpose()?;
-        first.claims = Claims { key, producer: None };
-        Ok(first)
-    }
-}
-
-/// What came of making tables have what rows ask for.
-enum Ready {
-    Fit(Vec<Waiting>),
-    Refused(Verdicts),
-}
-
-/// Puts rows for one table that stand beside a request's together: a commit changes a table once.
-fn one_of_each(one: &mut Waiting) -> Result<()> {
-    let mut each: Vec<Beside> = Vec::with_capacity(one.beside.len());
-    for beside in std::mem::take(&mut one.beside) {
-        let own = beside.target.row == one.target.row;
-        match each.iter_mut().find(|known| known.target.row == beside.target.row) {
-            None if !own => each.push(beside),
-            Some(known) if known.what == beside.what && known.target.schema_id == beside.target.schema_id => {
-                known.rows = held::together(&[known.rows.clone(), beside.rows])?;
-            }
-            _ => {
-                let message = format!(
-                    "Rows for table {} come with rows that do not fit and are put there; nothing was written: send them \
-                     apart",
-                    beside.target.name
-                );
-                return Err(Error::new(Kind::Unprocessable, message).with_code("rejected_table_unfit"));
-            }
-        }
-    }
-    one.beside = each;
-    Ok(())
-}
-
-/// The key of one table's rows.
-fn part_of(key: &Key, table: &TableName) -> Key {
-    let (scope, text) = key.name();
-    Key::known(scope.to_owned(), format!("{text}\u{1f}{}", table.joined()), key.fingerprint().to_owned())
 }
 
 /// Rows whose route leads nowhere.
@@ -405,10 +270,13 @@ fn lose(lost: &mut Verdicts, part: Part, why: &str) -> Result<()> {
     Ok(())
 }
 
-/// The refusal of the whole, if there is one.
-fn refused(read: &[ForTable], lost: &Verdicts, rows: usize) -> Option<Outcome> {
-    let aborts = lost.refuse(rows) || read.iter().any(|one| one.read.aborts());
-    let nothing = !read.iter().any(|one| !one.read.fits_nothing());
+/// What is wrong with the whole, if it is refused. Rows of which others are committed are not: those that fit no table are
+/// left out, where that is asked for.
+fn refused(read: &[ForTable], lost: &Verdicts, done: &Done) -> Option<Verdicts> {
+    let aborts = lost.aborts() || read.iter().any(|one| one.read.aborts());
+    let is_put_aside = |one: &ForTable| one.read.verdicts().is_some_and(Verdicts::has_dead_letters);
+    let put_aside = lost.has_dead_letters() || read.iter().any(is_put_aside);
+    let nothing = done.is_nothing() && !put_aside && read.iter().all(|one| one.read.fits_nothing());
     if !aborts && !nothing {
         return None;
     }
@@ -419,16 +287,5 @@ fn refused(read: &[ForTable], lost: &Verdicts, rows: usize) -> Option<Outcome> {
         verdicts.join(found);
     }
     verdicts.listed.sort_by_key(|error| error.index);
-    Some(Outcome::Refused { rows, verdicts })
-}
-
-/// The error of a request some of whose tables are committed.
-fn in_part(error: &Error, taken: usize, of: usize, has_key: bool) -> Error {
-    let way_out = if has_key {
-        "send the same request again with its key: what is there is not written twice"
-    } else {
-        "sending it again would write those twice: use an Idempotency-Key, or atomic=true"
-    };
-    let message = format!("{}; the rows of {taken} of {of} tables are there: {way_out}", error.message());
-    Error::new(Kind::CommitUnknown, message).with_code("partly_written")
+    Some(verdicts)
 }

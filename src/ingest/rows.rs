@@ -106,6 +106,7 @@ impl Rows {
         self.verdicts.rejected.truncate(rejected);
         (self.verdicts.bad_rows, self.verdicts.total, self.wishing) = (bad_rows, total, wishing);
         self.captured.clear();
+        self.made = None;
     }
 
     /// Forgets fields that no row had a value for: of another body they say nothing.

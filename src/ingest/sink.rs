@@ -98,11 +98,7 @@ fn lines_of(batch: &RecordBatch) -> Result<Vec<u8>> {
     }
     let batch = RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), columns).map_err(unfit)?;
     let failed = |error| Error::malformed("A column cannot be written as JSON for the table's rules").because(error);
-    let mut lines = Vec::new();
-    let mut writer = arrow_json::LineDelimitedWriter::new(&mut lines);
-    writer.write(&batch).map_err(failed)?;
-    writer.finish().map_err(failed)?;
-    Ok(lines)
+    convert::json_lines(&batch).map_err(failed)
 }
 
 fn spelled(field: &Field, column: &ArrayRef) -> Result<ArrayRef> {

@@ -185,7 +185,7 @@ impl Values {
 }
 
 /// How Arrow names UTC without a database of zones.
-const UTC: &str = "+00:00";
+pub(super) const UTC: &str = "+00:00";
 
 fn cannot_write(name: &str, kind: &Type) -> Error {
     Error::new(

@@ -179,6 +179,16 @@ impl Verdicts {
         (self.bad_rows, self.total) = (self.bad_rows + later.bad_rows, self.total + later.total);
     }
 
+    /// Whether a row that does not fit is enough to write nothing, and there is one.
+    pub(super) fn aborts(&self) -> bool {
+        self.on_error == OnError::Abort && !self.is_empty()
+    }
+
+    /// Whether there are rows that are left out and put aside.
+    pub(super) fn has_dead_letters(&self) -> bool {
+        self.on_error == OnError::Dlq && !self.rejected.is_empty()
+    }
+
     /// Whether so many rows are refused, all of them.
     pub(super) fn refuse(&self, rows: usize) -> bool {
         self.total > 0 && (self.on_error == OnError::Abort || self.bad_rows >= rows)

@@ -21,6 +21,7 @@ use crate::error::Result;
 pub(super) struct Waiting {
     pub(super) target: Target,
     pub(super) rows: Vec<Held>,
+    pub(super) what: Carried,
     /// How many rows there are, and their bytes, those beside them too.
     pub(super) count: usize,
     pub(super) bytes: usize,
@@ -50,21 +51,29 @@ pub(super) struct Beside {
     pub(super) what: Carried,
 }
 
-/// What rows of another table are to their request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What rows are to their request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) enum Carried {
     /// Rows of its own.
+    #[default]
     Rows,
     /// What became of those that do not fit.
     DeadLetters,
 }
 
-impl Beside {
-    /// How many rows of the request they are.
-    fn count(&self) -> usize {
-        if self.what == Carried::Rows { self.rows.num_rows() } else { 0 }
+impl Carried {
+    /// How many rows of the request so many are.
+    fn count(self, rows: usize) -> usize {
+        if self == Self::Rows { rows } else { 0 }
     }
 
+    /// Whether they are rows of the request.
+    pub(super) fn is_rows(&self) -> bool {
+        *self == Self::Rows
+    }
+}
+
+impl Beside {
     /// What the log says of them.
     fn described(&self) -> BesideDescribed {
         BesideDescribed {
@@ -91,15 +100,15 @@ impl Waiting {
     /// What their sender is told before they are in a snapshot.
     pub(super) fn receipt(&self, ack: Ack) -> Receipt {
         let left_out = self.left_out.clone();
-        let others: usize = self.beside.iter().map(Beside::count).sum();
-        let received = self.count + others + left_out.rows;
+        let others: usize = self.beside.iter().map(|beside| beside.what.count(beside.rows.num_rows())).sum();
+        let received = self.what.count(self.count) + others + left_out.rows;
         let beside = self.beside.iter().map(|beside| Place::of(beside.target.name.joined())).collect();
         Receipt { left_out, beside, ..Receipt::accepted(self.target.name.joined(), ack, received) }
     }
 
-    /// Whether it says nothing of itself, and stands in one table: then others may join it.
+    /// Whether it says nothing of itself, and has rows for one table: then others may join it.
     pub(super) fn is_plain(&self) -> bool {
-        self.claims.is_empty() && self.beside.is_empty()
+        self.claims.is_empty() && self.beside.is_empty() && self.what.is_rows()
     }
 
     /// Adds rows of the same schema that say nothing of themselves.
@@ -110,6 +119,11 @@ impl Waiting {
         self.rows.extend(other.rows);
         self.memory.join(other.memory);
         self.memory.shrink(self.bytes);
+    }
+
+    /// Whether there are no rows, for no table.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0 && self.beside.is_empty()
     }
 
     /// Whether they are acknowledged.
@@ -145,6 +159,7 @@ impl Waiting {
             schema_id: self.target.schema_id,
             key,
             producer: self.claims.producer.clone(),
+            what: self.what,
             beside: self.beside.iter().map(Beside::described).collect(),
             left_out: self.left_out.clone(),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, ObjectStore};
 
 use super::described::Surroundings;
 use super::location::Location;
@@ -28,7 +28,9 @@ pub struct Entry {
     pub location: String,
     /// Its bytes.
     pub size: u64,
-    /// What changes when it does, if the store says so.
+    /// What changes when it does.
+    pub version: String,
+    /// What the store knows this version of it by, if it does.
     pub etag: Option<String>,
 }
 
@@ -58,15 +60,18 @@ impl Source {
         let entry = |one: object_store::ObjectMeta| Entry {
             location: format!("{}{}", self.root, one.location),
             size: one.size,
-            etag: one.e_tag.or_else(|| Some(one.last_modified.timestamp_millis().to_string())),
+            version: one.e_tag.clone().unwrap_or_else(|| one.last_modified.timestamp_millis().to_string()),
+            etag: one.e_tag,
         };
         Ok(meant.map(entry).collect())
     }
 
-    /// Bytes of an object; fewer where it ends before.
-    pub async fn read(&self, location: &str, range: Range<u64>) -> Result<Bytes> {
-        let read = self.store.get_range(&self.path(location)?, range).await;
-        read.map_err(|error| unreachable(location, error))
+    /// Bytes of an object; fewer where it ends before. An error where it is another version than the one that is meant.
+    pub async fn read(&self, location: &str, etag: Option<&str>, range: Range<u64>) -> Result<Bytes> {
+        let asked = GetOptions::new().with_range(Some(range)).with_if_match(etag.map(str::to_owned));
+        let path = self.path(location)?;
+        let read = async { self.store.get_opts(&path, asked).await?.bytes().await };
+        read.await.map_err(|error| unreachable(location, error))
     }
 
     fn path(&self, location: &str) -> Result<Path> {
@@ -78,6 +83,10 @@ impl Source {
 
 fn unreachable(location: &str, error: object_store::Error) -> Error {
     match error {
+        object_store::Error::Precondition { .. } => {
+            Error::conflict(format!("{location} was changed while it was read: the same command sends it as it is now"))
+                .because(error)
+        }
         object_store::Error::NotFound { .. } => {
             Error::new(Kind::NotFound(What::File), format!("{location} is not there")).because(error)
         }

@@ -1,13 +1,15 @@
 //! Avro's container of blocks ("Object Container Files" of its specification), taken apart and checked.
 //!
-//! The decoder trusts what it is given. So every block's place, size, end and decompressed size are checked here, and it
-//! gets one block that holds all records: a file that was cut off, or whose sizes are made up, is refused before anything
-//! is decoded or allocated for it.
+//! The decoder trusts what it is given. So every block's place, size, end and decompressed size are checked here, and that
+//! its records end where it does; the decoder gets one block that holds all records. A file that was cut off, or whose sizes
+//! are made up, is refused before anything is decoded or allocated for it.
 
 use std::io::{Cursor, Read};
 
 use arrow_avro::compression::CompressionCodec;
 use arrow_avro::reader::read_header_info;
+
+use super::avro_shape::Shape;
 
 /// The records of a file, as they are encoded.
 #[derive(Debug)]
@@ -32,6 +34,7 @@ impl Records {
     pub(crate) fn of(file: &[u8], most: u64) -> Result<Self, Refused> {
         let header = read_header_info(Cursor::new(file)).map_err(|_| "it is not Avro")?;
         let schema = header.writer_schema().map_err(|_| "it has no schema")?.json_string;
+        let record = Shape::of(&schema)?;
         let codec = header.compression().map_err(|_| "its compression is not known")?;
         let start = usize::try_from(header.header_len()).unwrap_or(usize::MAX);
         let mut rest = file.get(start..).ok_or("its header is cut off")?;
@@ -45,10 +48,7 @@ impl Records {
             }
             let before = data.len();
             inflate(codec, block, &mut data, most)?;
-            // No record is empty.
-            if records > data.len() - before || records == 0 && data.len() > before {
-                return Err("a block says that it has another number of records");
-            }
+            check_block(&record, records, &data[before..])?;
             count = count.checked_add(records).ok_or("it has too many records")?;
         }
         Ok(Self { schema, count, data })
@@ -76,6 +76,19 @@ impl Records {
         }
         file
     }
+}
+
+/// Refuses a block that has another number of records than it says.
+fn check_block(record: &Shape, records: usize, mut data: &[u8]) -> Result<(), Refused> {
+    // No record is empty.
+    let another = "a block says that it has another number of records";
+    if records > data.len() {
+        return Err(another);
+    }
+    for _ in 0..records {
+        record.skip(&mut data)?;
+    }
+    if data.is_empty() { Ok(()) } else { Err(another) }
 }
 
 fn take<'a>(rest: &mut &'a [u8], size: usize) -> Result<&'a [u8], Refused> {
@@ -200,5 +213,11 @@ mod tests {
         assert_eq!(huge(&[2, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7e]), "it is cut off");
         assert_eq!(huge(&[3, 0]), "a number in it is negative");
         assert_eq!(huge(&[0xff; 12]), "a number in it is too large");
+        // The decoder would look for more of the two for ever, or for a third.
+        let two = Records::of(&file(2), MOST).expect("records");
+        for count in [0, 1, 3] {
+            let other = Records { schema: two.schema.clone(), count, data: two.data.clone() };
+            assert_eq!(Records::of(&other.to_file(), MOST).is_err(), count > 0, "{count} of 2");
+        }
     }
 }

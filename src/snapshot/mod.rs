@@ -5,6 +5,7 @@
 //! totals) is done here. What is looked at is read into columns ([`entries`], [`list`]), whatever types the table has.
 
 pub mod append;
+mod avro_shape;
 mod columns;
 pub(crate) mod container;
 pub mod delete;

@@ -1,5 +1,6 @@
 //! The `idempotency_key` table: what was answered under a key that a client chose.
 
+use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe};
 
 use super::moves::placeholders;
@@ -38,17 +39,27 @@ impl Store {
                 query = query.bind(*scope).bind(*key);
             }
             let rows = query.fetch_all(&mut *connection).await.map_err(unavailable)?;
-            for row in &rows {
-                found.push(KeyRow {
-                    scope: column(row, "scope")?,
-                    key: column(row, "key")?,
-                    fingerprint: column(row, "fingerprint")?,
-                    answer: column(row, "answer")?,
-                    expires_ms: column(row, "expires_ms")?,
-                });
-            }
+            found.extend(rows.iter().map(key_row).collect::<Result<Vec<_>>>()?);
         }
         Ok(found)
+    }
+
+    /// What is kept of a scope under keys from one on and before another, and has not expired, in order; at most so many.
+    pub async fn find_keys_between(&self, scope: &str, (from, before): (&str, &str), most: i64) -> Result<Vec<KeyRow>> {
+        let mut connection = self.read().await?;
+        let rows = sqlx::query(
+            "select scope, key, fingerprint, answer, expires_ms from idempotency_key
+             where scope = $1 and key >= $2 and key < $3 and expires_ms > $4 order by key limit $5",
+        )
+        .bind(scope)
+        .bind(from)
+        .bind(before)
+        .bind(self.clock.now_ms())
+        .bind(most)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+        rows.iter().map(key_row).collect()
     }
 
     /// Keeps an answer that has no effect beside it, if none is kept under its key.
@@ -83,6 +94,16 @@ impl Store {
         transaction.commit().await?;
         Ok(gone.rows_affected())
     }
+}
+
+fn key_row(row: &AnyRow) -> Result<KeyRow> {
+    Ok(KeyRow {
+        scope: column(row, "scope")?,
+        key: column(row, "key")?,
+        fingerprint: column(row, "fingerprint")?,
+        answer: column(row, "answer")?,
+        expires_ms: column(row, "expires_ms")?,
+    })
 }
 
 /// Adds keys in the transaction of their effect, in place of those that have expired; whether none was there.

@@ -269,11 +269,12 @@ impl Warehouses {
         &self.opening.store
     }
 
-    /// Ends upkeep.
+    /// Ends upkeep, and closes the log.
     pub async fn stop(&self) {
         if let Some(upkeep) = &self.upkeep {
             upkeep.stop().await;
         }
+        self.opening.log.close().await;
     }
 }
 

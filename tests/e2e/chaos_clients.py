@@ -139,8 +139,15 @@ class Client(threading.Thread):
         if answer is None:
             return "open"
         told, status = answer.json(), answer.status_code
+        fit, bad = request.fitting()
+        # None of its rows fits: that is an error, and they are dead letters for good.
+        if status == 422 and fit == 0:
+            assert told["rows"] == {"received": len(bad), "written": 0, "rejected": len(bad), "duplicate": 0}, told
+            assert {error["index"] for error in told["errors"]} == bad and all(place in told["detail"] for place in map(whole_name, request.places)), told
+            self.figures["only dead letters"] += 1
+            return "taken"
         if status in (200, 202):
-            counts, (fit, bad) = told["rows"], request.fitting()
+            counts = told["rows"]
             assert (counts["written"] + counts["duplicate"], counts["rejected"]) == (fit, len(bad)), told
             assert counts["received"] == fit + len(bad) and {error["index"] for error in told["errors"]} == bad, told
             assert {one["table"] for one in told["tables"]} == set(map(whole_name, request.places)), told
@@ -172,7 +179,7 @@ class Client(threading.Thread):
         """After a certain answer: the same is told, and nothing more is written."""
         answer = self.post(request)
         self.figures["sent again"] += 1
-        if answer is not None and answer.status_code in (200, 202) and self.kind != "none":
+        if answer is not None and answer.status_code in (200, 202, 422) and self.kind != "none":
             assert answer.json()["duplicate"], answer.text
 
     def send_the_wrong_way(self):

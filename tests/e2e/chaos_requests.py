@@ -69,7 +69,8 @@ class Maker:
         target = target or self.target_of(table)
         some_bad, draw = "on_error=dlq" in target, self.dice.random()
         ids = self.ids([2, 3, 40] if some_bad else [1, 1, 3, 40])
-        bad, rows = self.some_of(ids) if some_bad else set(), [row(id) for id in ids]
+        # The first rows of a table say what it is: it is not made of none.
+        bad, rows = self.some_of(ids, all_too=table in TABLES) if some_bad else set(), [row(id) for id in ids]
         if 0.1 < draw < 0.3:
             kind, body = "application/vnd.apache.arrow.stream", stream_of(rows, bad)
         else:
@@ -85,7 +86,7 @@ class Maker:
         tables = tables or self.some_tables()
         target = target or self.target_for(tables)
         ids = self.ids([3, 6, 40])
-        bad = self.some_of(ids) if "on_error=dlq" in target else set()
+        bad = self.some_of(ids, all_too=set(tables) <= set(TABLES)) if "on_error=dlq" in target else set()
         places, lines = collections.defaultdict(list), []
         for at, id in enumerate(ids):
             table, place = tables[at % len(tables)], at % len(tables)
@@ -96,7 +97,7 @@ class Maker:
         return self.packed(tables, places, target, ("application/x-ndjson", "\n".join(lines).encode()))
 
     def refused(self, table, by_one_only):
-        """One of which nothing may be written: a row that does not fit is enough, or none fits."""
+        """One of which nothing may be written: a row that does not fit is enough, or none fits and none is kept."""
         ids, draw = self.ids([1, 1, 3, 40]), self.dice.random()
         tables, rows, bad = [table], [row(id) for id in ids], set(ids)
         if draw < 0.4:
@@ -104,10 +105,10 @@ class Maker:
             lines = [json.dumps({**own, column: value} if own["id"] in bad else own) for own in rows]
             target = self.target_of(table, dlq=False)
         elif draw < 0.7 or by_one_only:
-            lines, target = [self.misfit(own, MISFITS) for own in rows], self.target_of(table, dlq=True)
+            lines, target = [self.misfit(own, MISFITS) for own in rows], skipping(self.target_of(table, dlq=True))
         else:
             tables = self.some_tables(made=False)
-            target = self.target_for(tables, dlq=draw > 0.85)
+            target = skipping(self.target_for(tables, dlq=True)) if draw > 0.85 else self.target_for(tables, dlq=False)
             bad = bad if draw > 0.85 else {ids[-1]}
             routes = [f"r{at % len(tables)}" if "map=" in target else f"{NS}.{tables[at % len(tables)]}" for at in range(len(ids))]
             rows = [{**own, "n": "seven"} if own["id"] in bad else own for own in rows]
@@ -120,8 +121,10 @@ class Maker:
         self.next_id = ids.stop
         return ids
 
-    def some_of(self, ids):
-        """Some, and not all."""
+    def some_of(self, ids, all_too):
+        """Some of them; or all, where that may be."""
+        if all_too and self.dice.random() < 0.2:
+            return set(ids)
         return set(self.dice.sample(ids, self.dice.randint(1, min(len(ids) - 1, 5))))
 
     def some_tables(self, made=True):
@@ -173,6 +176,10 @@ class Maker:
         if self.dice.random() < 0.2:
             headers, body = {**headers, "content-encoding": "gzip"}, gzip.compress(body)
         return Request(tables, {place: ids for place, ids in places.items() if ids}, target, body, headers)
+
+
+def skipping(target):
+    return target.replace("on_error=dlq", "on_error=skip")
 
 
 def row(id):

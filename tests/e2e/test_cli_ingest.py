@@ -212,6 +212,24 @@ def test_a_bad_row_ends_its_file_alone(local_lake, table, tmp_path):
     assert "a.ndjson FAILED" in err and "nonsense" in err
 
 
+@pytest.mark.parametrize("on_error", ["skip", "dlq"])
+def test_many_bad_rows_in_a_row_are_left_out(local_lake, table, tmp_path, on_error):
+    """More than a server leaves out of one request, and more than a request has."""
+    table, bad = f"{table}_{on_error}", 320_000
+    (tmp_path / "a.ndjson").write_text(lines(0, 1_000) + '{"id":"bad"}\n' * bad + lines(1_000, 2_000) + '{"id":\n')
+    ingest(local_lake, "--table", table, "-", cwd=tmp_path, input=lines(2_000, 2_001).encode())
+    arguments = ["--table", table, "--on-error", on_error, "a.ndjson"]
+    assert ingest(local_lake, *arguments, cwd=tmp_path)[0] == (2_000, bad + 1, 0, 1)
+    assert ids(local_lake, table) == [*range(2_001)]
+    again, _ = ingest(local_lake, *arguments, cwd=tmp_path)
+    assert again[0] == 0 and ids(local_lake, table) == [*range(2_001)]
+    if on_error == "dlq":
+        letters = local_lake.pyiceberg().load_table(f"{table}__rejected").scan(selected_fields=("raw",)).to_arrow()
+        assert letters["raw"].value_counts().to_pylist() == [
+            {"values": '{"id":"bad"}', "counts": bad}, {"values": '{"id":', "counts": 1}
+        ] and again == (0, 0, 0, 1)
+
+
 def test_a_command_that_is_killed_goes_on(local_lake, table, tmp_path):
     rows = 800_000
     (tmp_path / "big.ndjson").write_text(lines(0, rows))

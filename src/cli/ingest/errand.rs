@@ -184,6 +184,13 @@ impl Lane {
                 self.go_where_it_is(meant).await
             }
             Delivered::Lost => self.go_where_it_is(meant).await,
+            Delivered::Unfit(counts, _) if self.errand.server.skips() => {
+                // The server took nothing: its next request is the one of this number still.
+                self.took(counts, chunk.reached);
+                self.at = Standing { next: self.at.next, ..meant };
+                Ok(Next::GoOn)
+            }
+            Delivered::Unfit(_, why) => Err(self.here(Error::invalid(why))),
             Delivered::TooLarge(why) => {
                 let may_be_cut = self.stripe.run != Run::Whole && self.file.input.stored().is_some();
                 let half = self.size.half().filter(|_| may_be_cut);

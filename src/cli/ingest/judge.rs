@@ -51,6 +51,8 @@ pub(super) enum Delivered {
     Lost,
     /// It is more than the server takes at once.
     TooLarge(String),
+    /// None of its rows fits, or one that does not is enough: nothing was written.
+    Unfit(Counts, String),
 }
 
 /// Why it is not known what became of a request.
@@ -154,7 +156,9 @@ pub(super) fn of_rows(answer: &Answer) -> Result<Delivered, Trouble> {
     match (answer.status, answer.code()) {
         (200..=299, _) => taken(&answer.said).ok_or_else(|| Trouble::Refused(answer.words())),
         (409, "producer_gap") => Ok(Delivered::Lost),
-        (413, _) => Ok(Delivered::TooLarge(answer.words())),
+        // A smaller one has fewer rows that do not fit.
+        (413, _) | (422, "too_many_rejected") => Ok(Delivered::TooLarge(answer.words())),
+        (422, _) if answer.said["rows"].is_object() => unfit(answer).ok_or_else(|| trouble(answer)),
         // Others changed the table meanwhile, and nothing was written.
         (409, "conflict" | "schema_changed" | "spec_removed" | "already_exists") => Err(answer.again()),
         _ => Err(trouble(answer)),
@@ -162,14 +166,22 @@ pub(super) fn of_rows(answer: &Answer) -> Result<Delivered, Trouble> {
 }
 
 fn taken(said: &Value) -> Option<Delivered> {
-    let rows = &said["rows"];
-    let count = |name: &str| rows[name].as_u64();
-    let counts = Counts {
-        written: count("written")?,
-        rejected: count("rejected").unwrap_or(0),
-        duplicate: count("duplicate").unwrap_or(0),
-    };
+    let counts = counted(&said["rows"])?;
     Some(if said["duplicate"] == true { Delivered::Known(counts) } else { Delivered::Taken(counts) })
+}
+
+/// Rows of which none fits are over once they are dead letters.
+fn unfit(answer: &Answer) -> Option<Delivered> {
+    match answer.said["duplicate"].as_bool() {
+        Some(_) => taken(&answer.said),
+        None => Some(Delivered::Unfit(counted(&answer.said["rows"])?, answer.words())),
+    }
+}
+
+fn counted(rows: &Value) -> Option<Counts> {
+    let count = |name: &str| rows[name].as_u64();
+    let (rejected, duplicate) = (count("rejected").unwrap_or(0), count("duplicate").unwrap_or(0));
+    Some(Counts { written: count("written")?, rejected, duplicate })
 }
 
 /// What an answer to the question means how far a producer is.
@@ -219,7 +231,19 @@ mod tests {
         assert_eq!(of_rows(&rows(false)), Ok(Delivered::Taken(counts)));
         assert_eq!(of_rows(&rows(true)), Ok(Delivered::Known(counts)));
         assert_eq!(of_rows(&problem(409, "producer_gap")), Ok(Delivered::Lost));
-        assert!(matches!(of_rows(&problem(413, "too_large")), Ok(Delivered::TooLarge(_))));
+        for (status, code) in [(413, "too_large"), (422, "too_many_rejected")] {
+            assert!(matches!(of_rows(&problem(status, code)), Ok(Delivered::TooLarge(_))), "{code}");
+        }
+        let unfit = |more: Value| {
+            let rows = json!({"received": 3, "written": 0, "rejected": 3, "duplicate": 0});
+            let mut said = json!({"code": "rows", "detail": "3 of 3 rows do not fit", "errors": [], "rows": rows});
+            said.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            of_rows(&answer(422, said))
+        };
+        let counts = Counts { written: 0, rejected: 3, duplicate: 0 };
+        assert!(matches!(unfit(json!({})), Ok(Delivered::Unfit(told, _)) if told == counts));
+        assert_eq!(unfit(json!({"duplicate": false})), Ok(Delivered::Taken(counts)), "they are dead letters");
+        assert_eq!(unfit(json!({"duplicate": true})), Ok(Delivered::Known(counts)));
         for (status, code, again) in [
             (200, "", false),
             (301, "", false),

@@ -32,7 +32,7 @@ impl Source for Memory {
 pub(super) async fn opened(bytes: &[u8], format: Format) -> Arc<Opened> {
     let (name, size) = ("memory".to_owned(), bytes.len() as u64);
     let planned = Planned {
-        entry: Entry { shown: name.clone(), location: name, size, version: String::new() },
+        entry: Entry { shown: name.clone(), location: name, size, version: String::new(), etag: None },
         source: Arc::new(Memory(bytes.to_vec())),
         form: Form { format, compression: Compression::Plain, dialect: Dialect::of(format, &[]) },
         table: Table::parse("a.b").expect("a table"),

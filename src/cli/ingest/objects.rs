@@ -45,7 +45,7 @@ impl Objects {
         let mut at = 0;
         while at < entry.size {
             let end = (at + STEP_BYTES).min(entry.size);
-            let bytes = self.bucket.read(&entry.location, at..end).await?;
+            let bytes = self.bucket.read(&entry.location, entry.etag.as_deref(), at..end).await?;
             if bytes.is_empty() {
                 return Err(Error::conflict(format!("{} is shorter than it was", entry.shown)));
             }
@@ -67,7 +67,8 @@ impl Source for Objects {
                 shown: one.location.clone(),
                 location: one.location,
                 size: one.size,
-                version: one.etag.unwrap_or_default(),
+                version: one.version,
+                etag: one.etag,
             })
             .collect();
         entries.sort_by(|one, other| one.location.cmp(&other.location));
@@ -80,6 +81,7 @@ impl Source for Objects {
             Access::Onwards => Arc::new(Object {
                 bucket: Arc::clone(&self.bucket),
                 location: entry.location.clone(),
+                etag: entry.etag.clone(),
                 runtime: Handle::current(),
             }),
         };
@@ -92,13 +94,15 @@ impl Source for Objects {
 struct Object {
     bucket: Arc<source::Source>,
     location: String,
+    etag: Option<String>,
     runtime: Handle,
 }
 
 impl ReadAt for Object {
     fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<usize> {
         let end = at + (into.len() as u64).min(STEP_BYTES);
-        let bytes = self.runtime.block_on(self.bucket.read(&self.location, at..end)).map_err(io::Error::other)?;
+        let read = self.bucket.read(&self.location, self.etag.as_deref(), at..end);
+        let bytes = self.runtime.block_on(read).map_err(io::Error::other)?;
         let length = bytes.len().min(into.len());
         into[..length].copy_from_slice(&bytes[..length]);
         Ok(length)

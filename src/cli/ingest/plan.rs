@@ -2,14 +2,15 @@
 //!
 //! Everything that can be said of it is said before the first row is sent.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::IngestArgs;
 use super::names::{Compression, Dialect, Format, Said, Table};
 use super::sources::{self, Entry};
-use super::stripes::{Form, Planned};
+use super::stripes::{Form, Planned, stripes_at_most};
 use crate::error::{Error, Result};
+use crate::limits;
 
 /// The files, each once.
 pub(super) async fn files(args: &IngestArgs) -> Result<Vec<Planned>> {
@@ -34,7 +35,25 @@ pub(super) async fn files(args: &IngestArgs) -> Result<Vec<Planned>> {
             planned.push(Planned { source: Arc::clone(&source), form, table, entry });
         }
     }
+    check_many(&planned, u64::try_from(limits::PRODUCERS_PER_TABLE_MAX).unwrap_or(0))?;
     Ok(planned)
+}
+
+/// Refuses more files for one table than it remembers: were the command run again, the first would be written twice.
+fn check_many(planned: &[Planned], most: u64) -> Result<()> {
+    let mut stripes: HashMap<String, u64> = HashMap::new();
+    for file in planned {
+        let count = stripes.entry(file.table.asked()).or_default();
+        *count += stripes_at_most(file.entry.size);
+        if *count > most {
+            let table = file.table.asked();
+            return Err(Error::illegal(format!(
+                "The files for {table} are more than the {most} parts of files that a table remembers: send fewer at \
+                 once, and do not repeat those of earlier commands"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn form(entry: &Entry, said: Said<'_>, wanted: Option<Format>, params: &[(&str, &str)]) -> Result<Form> {
@@ -59,7 +78,22 @@ mod tests {
     use super::*;
 
     fn entry(shown: &str) -> Entry {
-        Entry { shown: shown.to_owned(), location: shown.to_owned(), size: 1, version: String::new() }
+        Entry { shown: shown.to_owned(), location: shown.to_owned(), size: 1, version: String::new(), etag: None }
+    }
+
+    #[test]
+    fn a_table_remembers_what_one_command_sends() {
+        let source = sources::of("-", || Err(Error::illegal("not asked for"))).expect("a source");
+        let planned = |table: &str, size| Planned {
+            source: Arc::clone(&source),
+            form: Form { format: Format::Csv, compression: Compression::Plain, dialect: Dialect::of(Format::Csv, &[]) },
+            table: Table::parse(table).expect("a table"),
+            entry: Entry { size, ..entry("a.csv") },
+        };
+        let files = [planned("a.b", 1), planned("a.c", 1), planned("a.b", 200 << 20)];
+        check_many(&files, 5).expect("few");
+        let refused = check_many(&files, 4).expect_err("many");
+        assert!(refused.message().contains("a.b") && refused.message().contains('4'), "{refused}");
     }
 
     #[test]

@@ -120,6 +120,11 @@ impl Server {
         if is_here(&self.address.url) { Packing::Plain } else { Packing::Zstd }
     }
 
+    /// Whether rows that do not fit are left out, even where they are all there are.
+    pub(super) fn skips(&self) -> bool {
+        self.address.params.iter().any(|(name, value)| name == "on_error" && value == "skip")
+    }
+
     /// Whether it was given up.
     pub(super) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Relaxed)

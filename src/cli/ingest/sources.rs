@@ -29,6 +29,8 @@ pub(super) struct Entry {
     pub(super) size: u64,
     /// Changes when it does.
     pub(super) version: String,
+    /// What a store knows this version by, if it does: it is then read as it is now, or not at all.
+    pub(super) etag: Option<String>,
 }
 
 impl Entry {
@@ -79,7 +81,7 @@ struct Stdin;
 impl Source for Stdin {
     async fn list(&self, _: &str) -> Result<Vec<Entry>> {
         let (shown, location) = ("-".to_owned(), "-".to_owned());
-        Ok(vec![Entry { shown, location, size: 0, version: clock::new_uuid() }])
+        Ok(vec![Entry { shown, location, size: 0, version: clock::new_uuid(), etag: None }])
     }
 
     async fn open(&self, _: &Entry, _: Access) -> Result<Input> {
@@ -149,7 +151,7 @@ fn entry(path: &Path) -> Result<Entry> {
     let location = path.canonicalize().map_err(|error| unreachable(&shown, error))?;
     let location = location.to_str().map(str::to_owned);
     let location = location.ok_or_else(|| Error::illegal(format!("The path of {shown} is not UTF-8")))?;
-    Ok(Entry { shown, location, size: metadata.len(), version: version(&metadata) })
+    Ok(Entry { shown, location, size: metadata.len(), version: version(&metadata), etag: None })
 }
 
 /// When a file was changed, to the nanosecond.

@@ -20,6 +20,11 @@ const STRIPE_BYTES: u64 = 256 << 20;
 /// Bytes of a stripe of row groups, packed as they are.
 const ROW_GROUPS_BYTES: u64 = 64 << 20;
 
+/// How many stripes a file of so many bytes has at most.
+pub(super) fn stripes_at_most(bytes: u64) -> u64 {
+    bytes.div_ceil(ROW_GROUPS_BYTES.min(STRIPE_BYTES)).max(1)
+}
+
 /// Changes when stripes are cut otherwise: what was sent before is then not taken for what it would be now.
 const GEOMETRY: &str = "floeberg 1";
 
@@ -277,6 +282,7 @@ mod tests {
             location: location.to_owned(),
             size,
             version: version.to_owned(),
+            etag: None,
         };
         let dialect = Dialect::of(Format::Csv, &[]);
         let csv = Form { format: Format::Csv, compression: Compression::Plain, dialect };

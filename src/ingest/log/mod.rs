@@ -39,7 +39,8 @@ use segment::{Segment, Writing};
 /// The way into the log. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Log {
-    sender: mpsc::Sender<Append>,
+    /// Nothing is behind the last.
+    sender: mpsc::Sender<Option<Append>>,
     bytes: Arc<AtomicU64>,
 }
 
@@ -119,8 +120,15 @@ impl Log {
         }
         let (done, written) = oneshot::channel();
         let stopped = || Error::new(Kind::CommitUnknown, "The log was cut off: the rows may or may not be written");
-        self.sender.send(Append { rows, queues, done }).await.map_err(|_| stopped())?;
+        self.sender.send(Some(Append { rows, queues, done })).await.map_err(|_| stopped())?;
         written.await.map_err(|_| stopped())?
+    }
+
+    /// Writes what is on its way, and no more; a file of which everything is settled is gone when this returns.
+    pub async fn close(&self) {
+        if self.sender.send(None).await.is_ok() {
+            self.sender.closed().await;
+        }
     }
 }
 
@@ -213,23 +221,27 @@ struct Entry {
 }
 
 impl Writer {
-    fn run(mut self, mut receiver: mpsc::Receiver<Append>) {
+    fn run(mut self, mut receiver: mpsc::Receiver<Option<Append>>) {
         let runtime = self.runtime.clone();
         let _entered = runtime.enter();
-        while let Some(first) = receiver.blocking_recv() {
+        let mut closed = false;
+        while !closed && let Some(Some(first)) = receiver.blocking_recv() {
             let mut batch = vec![first];
             while batch.len() < limits::LOG_WAITING_MAX
                 && let Ok(next) = receiver.try_recv()
             {
-                batch.push(next);
+                closed |= next.is_none();
+                batch.extend(next);
             }
             let (started, many) = (clock::tick(), batch.len() >= limits::LOG_BUSY);
             self.write(batch);
-            if many {
+            if many && !closed {
                 // Those who were answered come back; one sync for all of them costs what one for the first would.
                 runtime.block_on(clock::sleep(started.elapsed().min(limits::LOG_GATHERING_MAX)));
             }
         }
+        // Whoever waits for the receiver to be gone finds the file closed.
+        self.writing = None;
     }
 
     fn write(&mut self, batch: Vec<Append>) {
@@ -387,6 +399,7 @@ mod tests {
                 schema_id: 0,
                 key: None,
                 producer: None,
+                what: Default::default(),
                 beside: Vec::new(),
                 left_out: Default::default(),
             };

@@ -46,6 +46,9 @@ pub(in crate::ingest) struct Described {
     pub(in crate::ingest) key: Option<(String, String, String)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::ingest) producer: Option<Position>,
+    /// What the rows are to their request.
+    #[serde(default, skip_serializing_if = "Carried::is_rows")]
+    pub(in crate::ingest) what: Carried,
     /// Whose rows follow those of the table.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(in crate::ingest) beside: Vec<BesideDescribed>,
@@ -190,6 +193,7 @@ mod tests {
             schema_id: 3,
             key: Some(("s".to_owned(), "k".to_owned(), "f".to_owned())),
             producer: None,
+            what: Default::default(),
             beside: Vec::new(),
             left_out: LeftOut::default(),
         }

@@ -7,6 +7,7 @@
 mod acknowledged;
 mod left_behind;
 mod process;
+mod routed;
 mod world;
 
 use std::collections::BTreeSet;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BooleanArray, Decimal128Array, DictionaryArray, Float64Array, Int32Array, Int64Array, LargeStringArray,
-    ListArray, RecordBatch, StringArray, StringViewArray, StructArray, TimestampNanosecondArray, UInt64Array,
+    ListArray, RecordBatch, StringArray, StringViewArray, StructArray, TimestampMicrosecondArray,
+    TimestampNanosecondArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Int8Type, Int32Type, Schema};
 use arrow::ipc::writer::StreamWriter;
 use parquet::arrow::ArrowWriter;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{columns, metadata, problem, push, rows, send};
@@ -194,6 +196,34 @@ async fn columns_of_other_types_fit_exactly_or_not_at_all() {
     let fine = batch(vec![("at", Arc::new(TimestampNanosecondArray::from(vec![-1])) as ArrayRef)]);
     send(&server, "ns/t_arrow?time_precision=truncate", &[ARROW], arrow(&[fine])).await.expect(200);
     assert!(rows(&server, "t_arrow").await.contains(&json!({"at": "1969-12-31T23:59:59.999999"})), "towards the past");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn points_in_time_of_any_zone_can_be_written_as_text() {
+    let server = Server::start().await;
+    push(&server, "ns/t", "{\"id\":1,\"at\":\"2024-01-01T00:00:00Z\"}").await.expect(200);
+    for (times, zone) in ["UTC", "Europe/Berlin", "+40:00"].into_iter().enumerate() {
+        let at = || -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(vec![0, 1_000_000]).with_timezone(zone)) };
+        let ids: ArrayRef = Arc::new(UInt64Array::from(vec![2, u64::MAX]));
+        let body = arrow(&[batch(vec![("id", ids), ("at", at()), ("seen", at())])]);
+        // One is captured with what no column takes, the other is a dead letter.
+        let answer = send(&server, "ns/t?on_error=dlq&unknown_fields=capture", &[ARROW], body).await.expect(200).json();
+        assert_eq!((&answer["rows"]["written"], &answer["rows"]["rejected"]), (&json!(1), &json!(1)), "{zone}");
+        let there = rows(&server, "t").await;
+        let captured = there.iter().filter(|row| row["_extra"] == "{\"seen\":\"1970-01-01T00:00:00Z\"}");
+        assert_eq!(captured.count(), times + 1, "{zone}: {there:?}");
+        let letters = rows(&server, "t__rejected").await;
+        let raw =
+            letters.iter().filter(|row| row["raw"].as_str().is_some_and(|raw| raw.contains("1970-01-01T00:00:01Z")));
+        assert_eq!(raw.count(), times + 1, "{zone}: {letters:?}");
+    }
+    let path = "/manage/v1/namespaces/ns/tables/t/ingest-rules";
+    let rules = json!([{"op": "drop", "column": "secret"}]).to_string();
+    server.send(Method::PUT, path, &[("content-type", "application/json")], Some(rules)).await.expect(200);
+    let at: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![7_000_000]).with_timezone("UTC"));
+    let body = arrow(&[batch(vec![("secret", Arc::clone(&at)), ("at", at)])]);
+    send(&server, "ns/t", &[ARROW], body).await.expect(200);
+    assert!(rows(&server, "t").await.iter().any(|row| row["at"] == "1970-01-01T00:00:07Z"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

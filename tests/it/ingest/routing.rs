@@ -67,7 +67,7 @@ async fn a_row_without_a_table_is_one_that_does_not_fit() {
     server.get("/v1/namespaces/shop/tables/orders").await.expect(404);
     let answer = route(&server, "?route=/kind&on_error=dlq", &[NDJSON], body).await.expect(200);
     assert_eq!(answer.json()["rows"], json!({"received": 5, "written": 2, "rejected": 3, "duplicate": 0}));
-    assert_eq!(tables(&answer), ["shop.orders", "ingest.unrouted__rejected", "shop.refunds"]);
+    assert_eq!(tables(&answer), ["shop.orders", "shop.refunds", "ingest.unrouted__rejected"]);
     let named: Vec<(u64, u64)> = answer.json()["errors"]
         .as_array()
         .expect("a list")
@@ -121,17 +121,68 @@ async fn all_tables_or_none() {
 async fn a_table_is_changed_once_in_a_commit() {
     let server = Server::start().await;
     let rows = "{\"t\":\"ns.a\",\"id\":1}\n{\"t\":\"ns.a\",\"id\":\"x\"}\n{\"t\":\"ns.a__rejected\",\"raw\":\"r\"}\n";
-    for query in [
-        "?route=/t&on_error=dlq&atomic=true",
-        "?route=/t&on_error=dlq&map=ns.a=ns.a,ns.a__rejected=ingest.unrouted__rejected",
-    ] {
-        let body = format!("{rows}{{\"id\":7}}\n");
-        problem(&route(&server, query, &[NDJSON], &body).await, 422, "rejected_table_unfit", "send them apart");
-    }
+    let atomic = route(&server, "?route=/t&on_error=dlq&atomic=true", &[NDJSON], rows).await;
+    problem(&atomic, 422, "rejected_table_unfit", "send them apart");
+    // One by one they are commits of their own.
+    let query = "?route=/t&on_error=dlq&map=ns.a=ns.a,ns.a__rejected=ingest.unrouted__rejected";
+    let answer = route(&server, query, &[NDJSON], &format!("{rows}{{\"id\":7}}\n")).await.expect(200).json();
+    assert_eq!(answer["rows"], json!({"received": 4, "written": 2, "rejected": 2, "duplicate": 0}));
+    let unrouted = metadata(&server, "ingest", "unrouted__rejected").await;
+    let records = |snapshot: &serde_json::Value| snapshot["summary"]["total-records"].as_str().map(str::to_owned);
+    assert_eq!(unrouted["snapshots"].as_array().and_then(|all| records(all.last()?)), Some("2".to_owned()));
     let list = "[{\"table\":\"ns.a\",\"row\":[{\"id\":1},{\"id\":2}]},{\"table\":\"ns.a\",\"row\":{\"id\":3}}]";
     let headers = [("content-type", "application/json")];
     let answer = route(&server, "?envelope=true&on_error=skip", &headers, list).await.expect(200).json();
     assert_eq!(answer["rows"], json!({"received": 2, "written": 1, "rejected": 1, "duplicate": 0}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_fit_no_table_are_dead_letters() {
+    let server = Server::start().await;
+    route(&server, "?route=/t", &[NDJSON], "{\"t\":\"ns.a\",\"id\":1}").await.expect(200);
+    let before = metadata(&server, "ns", "a").await;
+    for query in ["?route=/t&on_error=dlq", "?route=/t&on_error=dlq&atomic=true"] {
+        let headers = [NDJSON, ("idempotency-key", query)];
+        let body = "{\"t\":\"ns.a\",\"id\":\"x\"}\n{\"id\":9}\n";
+        for again in [false, true] {
+            let answer = route(&server, query, &headers, body).await;
+            problem(&answer, 422, "rows", "they are put into ");
+            assert!(answer.text.contains("ns.a__rejected") && answer.text.contains("ingest.unrouted__rejected"));
+            assert_eq!(answer.json()["duplicate"], again, "{}", answer.text);
+        }
+    }
+    assert_eq!(metadata(&server, "ns", "a").await, before);
+    assert_eq!(rows(&server, "a__rejected").await.len(), 2);
+    let skipped = route(&server, "?route=/t&on_error=skip", &[NDJSON], "{\"id\":9}\n").await;
+    problem(&skipped, 422, "no_route", "nothing was written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_changes_no_table() {
+    let server = Server::start().await;
+    route(&server, "?route=/t", &[NDJSON], "{\"t\":\"ns.a\",\"id\":1}\n{\"t\":\"ns.z\",\"id\":1}").await.expect(200);
+    let narrow = json!({"requirements": [], "updates": [
+        {"action": "set-properties", "updates": {"floeberg.ingest.max-columns": "2"}}]});
+    server.post("/v1/namespaces/ns/tables/z", &narrow).await.expect(200);
+    let (a, z) = (metadata(&server, "ns", "a").await, metadata(&server, "ns", "z").await);
+    for (last, code) in [
+        ("{\"t\":\"ns.z\",\"new\":1}\n{\"t\":\"ns.z\",\"new\":{\"x\":1}}", "mixed_types"),
+        ("{\"t\":\"ns.y\",\"new\":1}\n{\"t\":\"ns.y\",\"new\":{\"x\":1}}", "mixed_types"),
+        ("{\"t\":\"ns.y\",\"t2\":null}\n{\"t\":\"ns.z\",\"id\":\"x\",\"more\":1}", "wrong_type"),
+        // Only who asks for the column hears that there can be none.
+        ("{\"t\":\"ns.y\",\"id\":1}\n{\"t\":\"ns.z\",\"new\":1}", "too_many_columns"),
+    ] {
+        let body = format!("{{\"t\":\"ns.a\",\"id\":2,\"more\":1}}\n{{\"t\":\"ns.b\",\"id\":2}}\n{last}\n");
+        problem(&route(&server, "?route=/t", &[NDJSON], &body).await, 422, code, "");
+        assert_eq!((&metadata(&server, "ns", "a").await, &metadata(&server, "ns", "z").await), (&a, &z), "{body}");
+        for table in ["b", "y"] {
+            server.get(&format!("/v1/namespaces/ns/tables/{table}")).await.expect(404);
+        }
+    }
+    // Nor does it where there is one table.
+    let one = "{\"t\":\"x\",\"new\":1}\n{\"t\":\"x\",\"new\":{\"x\":1}}";
+    problem(&send(&server, "ns/z", &[NDJSON], one.into()).await, 422, "mixed_types", "nothing was written");
+    assert_eq!(metadata(&server, "ns", "z").await, z);
 }
 
 #[tokio::test(flavor = "multi_thread")]

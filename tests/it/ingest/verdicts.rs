@@ -44,9 +44,15 @@ async fn rows_that_do_not_fit_are_left_out_where_that_is_asked_for() {
     let there: Vec<Value> = rows(&server, "t").await.iter().map(|row| row["id"].clone()).collect();
     assert_eq!(there, [json!(1), json!(3), json!(null)]);
     // All of them: nothing is written, and nothing is made.
-    let answer = push(&server, "ns/t?on_error=dlq", "{\"id\":\"x\"}\n{").await;
-    problem(&answer, 422, "rows", "2 of 2 rows do not fit");
-    server.get("/v1/namespaces/ns/tables/t__rejected").await.expect(404);
+    for (path, code) in [("ns/t?on_error=skip", "rows"), ("ns/new?on_error=skip", "malformed_json")] {
+        let body = if code == "rows" { "{\"id\":\"x\"}\n{" } else { "{" };
+        let answer = push(&server, path, body).await;
+        problem(&answer, 422, code, "rows do not fit, with");
+        assert!(answer.json().get("duplicate").is_none() && answer.text.contains("nothing was written"));
+    }
+    for table in ["t__rejected", "new", "new__rejected"] {
+        server.get(&format!("/v1/namespaces/ns/tables/{table}")).await.expect(404);
+    }
     // A list cannot be gone on with where it is broken.
     problem(&push(&server, "ns/t?on_error=skip", "[{\"id\":1},{\"id\":}]").await, 400, "malformed_json", "byte 16");
 }
@@ -94,6 +100,49 @@ async fn dead_letters_are_committed_with_the_rows_that_fit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_of_which_none_fits_are_dead_letters_too() {
+    let server = Server::start().await;
+    server.namespace(&["ns"]).await;
+    server.table("t").await;
+    let before = metadata(&server, "ns", "t").await;
+    for (at, ack) in ["commit", "wal", "none"].into_iter().enumerate() {
+        let headers = [("content-type", "application/x-ndjson"), ("idempotency-key", ack)];
+        let path = format!("ns/t?on_error=dlq&ack={ack}");
+        for again in [false, true] {
+            let answer = send(&server, &path, &headers, "{\"id\":\"x\"}".into()).await;
+            problem(&answer, 422, "wrong_type", "1 of 1 rows do not fit; they are put into ns.t__rejected");
+            assert_eq!((counted(&answer), &answer.json()["duplicate"]), ([1, 0, 1, 0], &json!(again)), "{ack}");
+            server.post("/ingest/v1/ns/t/flush", &json!({})).await.expect(200);
+        }
+        assert_eq!(letters(&server, "t__rejected").await.len(), at + 1, "{ack}");
+    }
+    assert_eq!(metadata(&server, "ns", "t").await, before, "the table itself is left alone");
+    let known = server.get("/ingest/v1?key=commit").await.expect(200).json();
+    assert_eq!(known["rows"], json!({"received": 1, "written": 0, "rejected": 1, "duplicate": 0}));
+    // A producer is further by them.
+    for (sequence, body, status, duplicate) in
+        [("0", "{\"id\":\"x\"}", 422, false), ("0", "{\"id\":\"x\"}", 422, true), ("1", "{\"id\":1}", 200, false)]
+    {
+        let headers = [("content-type", "application/x-ndjson"), ("x-producer-id", "p"), ("x-producer-seq", sequence)];
+        let answer = send(&server, "ns/t?on_error=dlq", &headers, body.into()).await.expect(status).json();
+        assert_eq!(answer["duplicate"], duplicate, "{answer}");
+    }
+    assert_eq!((rows(&server, "t").await.len(), letters(&server, "t__rejected").await.len()), (1, 4));
+    // Where there is no table none is made; and how far a producer is could not be said of it.
+    problem(&push(&server, "ns/new?on_error=dlq", "{").await, 422, "malformed_json", "ns.new__rejected");
+    let headers = [("content-type", "application/x-ndjson"), ("x-producer-id", "p"), ("x-producer-seq", "0")];
+    let answer = send(&server, "ns/new?on_error=dlq", &headers, "{".into()).await;
+    problem(&answer, 422, "malformed_json", "nothing was written");
+    server.get("/v1/namespaces/ns/tables/new").await.expect(404);
+    assert_eq!(letters(&server, "new__rejected").await.len(), 1);
+    // Requests with rows that fit share the commit.
+    let good = async { push(&server, "ns/t?on_error=dlq", BODY).await.expect(200) };
+    let bad = async { push(&server, "ns/t?on_error=dlq", "5").await.expect(422) };
+    drop(tokio::join!(good, bad));
+    assert_eq!((rows(&server, "t").await.len(), letters(&server, "t__rejected").await.len()), (4, 8));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_logged_survives_with_its_dead_letters() {
     let server = Server::start().await;
     server.namespace(&["ns"]).await;
@@ -108,6 +157,10 @@ async fn what_is_logged_survives_with_its_dead_letters() {
     let server = server.restart().await;
     server.post("/ingest/v1/ns/t/flush", &json!({})).await.expect(200);
     assert_eq!((rows(&server, "t").await.len(), rows(&server, "t__rejected").await.len()), (3, 3));
+    push(&server, "ns/t?ack=wal", "5").await.expect(422);
+    let server = server.restart().await;
+    server.post("/ingest/v1/ns/t/flush", &json!({})).await.expect(200);
+    assert_eq!((rows(&server, "t").await.len(), rows(&server, "t__rejected").await.len()), (3, 4));
     let again = send(&server, "ns/t?ack=wal", &headers, BODY.into()).await.json();
     assert_eq!((&again["duplicate"], &again["rows"]["rejected"]), (&json!(true), &json!(3)));
     // Without the table for them, those that fit are committed all the same.
