@@ -72,6 +72,8 @@ impl Rows {
 
     /// A cell that the table has no column for.
     fn stranger(&mut self, members: &mut Members, (name, text): (&str, &str), row: Row<'_>, path: &Path<'_>) {
+        self.strangers = true;
+        self.may_wish(members, row);
         match self.unknown {
             Unknown::Add => match members.wished_for(name, row.index) {
                 Wanted::Is(guess) => {

@@ -68,14 +68,19 @@ pub(super) struct Node {
     pub(super) arrow: Arc<ArrowField>,
 }
 
+/// What is known of fields, and the object that last had each.
+type Wished = IndexMap<String, (Guess, usize)>;
+
 /// The fields of a struct.
 #[derive(Debug, Default)]
 pub(super) struct Members {
     pub(super) nodes: Vec<Node>,
     by_name: Arc<HashMap<Arc<str>, usize>>,
     validity: NullBufferBuilder0,
-    /// Fields that rows have and the struct has not, and the object that last had each.
-    wished: IndexMap<String, (Guess, usize)>,
+    /// Fields that rows have and the struct has not.
+    wished: Wished,
+    /// The same before a row, which may turn out to be left out.
+    wished_before: Option<(usize, Wished)>,
     /// The object whose fields are being taken.
     pub(super) object: usize,
 }
@@ -123,6 +128,7 @@ impl Members {
             by_name: Arc::new(by_name),
             validity: NullBufferBuilder0::default(),
             wished: IndexMap::new(),
+            wished_before: None,
             object: usize::MAX,
         })
     }
@@ -134,6 +140,7 @@ impl Members {
             by_name: Arc::clone(&self.by_name),
             validity: NullBufferBuilder0::default(),
             wished: IndexMap::new(),
+            wished_before: None,
             object: usize::MAX,
         }
     }
@@ -165,6 +172,21 @@ impl Members {
             }
             _ => Wanted::Twice,
         }
+    }
+
+    /// Keeps what was wished for before a row.
+    pub(super) fn remember(&mut self, row: usize) {
+        if self.wished_before.as_ref().is_none_or(|(known, _)| *known != row) {
+            self.wished_before = Some((row, self.wished.clone()));
+        }
+    }
+
+    /// Takes back what a row wished for, here and inside.
+    pub(super) fn take_back(&mut self, row: usize) {
+        if let Some((_, before)) = self.wished_before.take_if(|(known, _)| *known == row) {
+            self.wished = before;
+        }
+        self.nodes.iter_mut().for_each(|node| node.take_back(row));
     }
 
     /// A field whose name differs from this one in case only.
@@ -287,6 +309,15 @@ impl Node {
     pub(super) fn push_text(&mut self, text: &str) {
         if let Values::String(builder) = &mut self.values {
             builder.append_value(text);
+        }
+    }
+
+    fn take_back(&mut self, row: usize) {
+        match &mut self.values {
+            Values::Struct(members) => members.take_back(row),
+            Values::List(element, _) => element.take_back(row),
+            Values::Map(_, value, _) => value.take_back(row),
+            _ => {}
         }
     }
 

@@ -17,7 +17,6 @@ use arrow::record_batch::RecordBatch;
 
 use super::coerce::{self, Misfit};
 use super::manner::{Manner, TimePrecision};
-use super::zones::in_utc;
 use crate::catalog::metadata::schema::Field;
 use crate::catalog::metadata::types::{Primitive, Type};
 use crate::error::{Error, Result};
@@ -219,14 +218,19 @@ pub(super) fn wider(kind: &Primitive, value: &ArrayRef, code: &str) -> Option<Pr
     let wide = match (kind, code) {
         (Primitive::Int, "int_overflow") => Primitive::Long,
         (Primitive::Float, "inexact" | "float_overflow") => Primitive::Double,
-        (Primitive::Decimal { scale, .. }, "decimal_overflow") => {
+        (Primitive::Decimal { precision, scale }, "decimal_overflow") => {
             let digits = match value.data_type() {
-                DataType::Decimal32(digits, of)
-                | DataType::Decimal64(digits, of)
-                | DataType::Decimal128(digits, of) => i16::from(*digits) - i16::from(*of) + i16::from(*scale),
-                _ => 19 + i16::from(*scale),
+                DataType::Decimal32(digits, of) | DataType::Decimal64(digits, of) => {
+                    i16::from(*digits) - i16::from(*of)
+                }
+                DataType::Decimal128(digits, of) => i16::from((*digits).max(own_digits(value))) - i16::from(*of),
+                _ => 19,
             };
-            Primitive::Decimal { precision: u8::try_from(digits).ok().filter(|digits| *digits <= 38)?, scale: *scale }
+            let digits = u8::try_from(digits + i16::from(*scale)).ok();
+            Primitive::Decimal {
+                precision: digits.filter(|digits| (*precision + 1..=38).contains(digits))?,
+                scale: *scale,
+            }
         }
         _ => return None,
     };
@@ -238,6 +242,12 @@ pub(super) fn wider(kind: &Primitive, value: &ArrayRef, code: &str) -> Option<Pr
     };
     let converted = there_and_back(value, &wide, &to).ok()?;
     converted.misfits.is_empty().then_some(wide)
+}
+
+/// Digits of a decimal, which may be more than its type says that there are.
+fn own_digits(value: &ArrayRef) -> u8 {
+    let decimal = value.as_primitive::<Decimal128Type>().value(0).unsigned_abs();
+    decimal.checked_ilog10().map_or(1, |log| u8::try_from(log + 1).unwrap_or(u8::MAX))
 }
 
 fn uuids(values: &ArrayRef) -> Result<Converted> {
@@ -321,7 +331,7 @@ pub(super) fn as_json(rows: &RecordBatch) -> Result<ArrayRef> {
 pub(super) fn json_lines(rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
     let mut lines = Vec::new();
     let mut writer = arrow_json::LineDelimitedWriter::new(&mut lines);
-    writer.write(&in_utc(rows)?)?;
+    writer.write(rows)?;
     writer.finish()?;
     Ok(lines)
 }

@@ -191,9 +191,10 @@ impl TextReader {
                 }
                 if self.rows.is_worse_than(before) {
                     let raw = &window[row.start..at + length];
-                    self.rows
-                        .verdicts
-                        .came_as(|| String::from_utf8_lossy(raw).trim_end_matches(['\r', '\n']).to_owned());
+                    self.rows.keep_raw(|| String::from_utf8_lossy(raw).trim_end_matches(['\r', '\n']).to_owned());
+                    if self.leaves_out() {
+                        self.rows.ask_no_more(row.index, before);
+                    }
                 }
             }
             at += length;

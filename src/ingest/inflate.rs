@@ -3,12 +3,18 @@
 //! A few bytes may stand for gigabytes. So no more than a buffer is ever unpacked at once, and who takes the pieces says
 //! when it is too much.
 
+mod brotli;
+mod lz4;
+mod zstd;
+
 use std::collections::VecDeque;
 use std::io::{BufRead, ErrorKind, Read};
 
 use bytes::{Buf, Bytes};
 
 use crate::error::{Error, Kind, Result};
+
+use lz4::{Lz4, Units};
 
 /// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,9 +74,9 @@ pub(super) struct Inflater {
 enum Unpacker {
     Identity,
     Gzip(flate2::bufread::MultiGzDecoder<Queue>),
-    Zstd(zstd::stream::read::Decoder<'static, Queue>),
+    Zstd(zstd::Frames),
     Lz4(Lz4),
-    Brotli(Box<brotli::Decompressor<Queue>>),
+    Brotli(Box<brotli::Stream>),
 }
 
 impl Inflater {
@@ -80,14 +86,11 @@ impl Inflater {
         let unpacker = match encoding {
             Encoding::Identity => Unpacker::Identity,
             Encoding::Gzip => Unpacker::Gzip(flate2::bufread::MultiGzDecoder::new(queue)),
-            Encoding::Zstd => {
-                let decoder = zstd::stream::read::Decoder::with_buffer(queue);
-                Unpacker::Zstd(decoder.map_err(|error| Error::internal("zstd cannot be unpacked").because(error))?)
-            }
+            Encoding::Zstd => Unpacker::Zstd(zstd::Frames::Between(queue)),
             Encoding::Lz4 => {
                 Unpacker::Lz4(Lz4 { decoder: lz4_flex::frame::FrameDecoder::new(queue), units: Units::default() })
             }
-            Encoding::Brotli => Unpacker::Brotli(Box::new(brotli::Decompressor::new(queue, BUFFER_BYTES))),
+            Encoding::Brotli => Unpacker::Brotli(Box::default()),
         };
         Ok(Self { encoding, unpacker, left: most, most })
     }
@@ -99,7 +102,7 @@ impl Inflater {
             return out(&bytes);
         }
         let bytes = match &mut self.unpacker {
-            Unpacker::Lz4(lz4) => lz4.units.whole(&bytes).ok_or_else(|| damaged(self.encoding.name()))?,
+            Unpacker::Lz4(lz4) => lz4.units.whole(&bytes).ok_or_else(|| damaged(self.encoding))?,
             _ => bytes,
         };
         if let Some(queue) = self.queue() {
@@ -113,7 +116,7 @@ impl Inflater {
         if let Unpacker::Lz4(lz4) = &self.unpacker
             && !lz4.units.is_between_frames()
         {
-            return Err(damaged(self.encoding.name()));
+            return Err(damaged(self.encoding));
         }
         if let Some(queue) = self.queue() {
             queue.ended = true;
@@ -122,7 +125,7 @@ impl Inflater {
     }
 
     fn unpack(&mut self, out: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let name = self.encoding.name();
+        let encoding = self.encoding;
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut left_before = usize::MAX;
         loop {
@@ -137,7 +140,7 @@ impl Inflater {
                     out(&buffer[..length])?;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(damaged(name).because(error)),
+                Err(error) => return Err(damaged(encoding).because(error)),
             }
         }
     }
@@ -157,7 +160,7 @@ impl Inflater {
 
     /// The stream says that it is over: then nothing may be left.
     fn ended(&mut self) -> Result<()> {
-        let damaged = damaged(self.encoding.name());
+        let damaged = damaged(self.encoding);
         match self.queue() {
             Some(queue) if !queue.pieces.iter().all(Bytes::is_empty) => Err(damaged),
             _ => Ok(()),
@@ -168,9 +171,9 @@ impl Inflater {
         match &mut self.unpacker {
             Unpacker::Identity => None,
             Unpacker::Gzip(decoder) => Some(decoder.get_mut()),
-            Unpacker::Zstd(decoder) => Some(decoder.get_mut()),
+            Unpacker::Zstd(frames) => Some(frames.queue()),
             Unpacker::Lz4(lz4) => Some(lz4.decoder.get_mut()),
-            Unpacker::Brotli(decoder) => Some(decoder.get_mut()),
+            Unpacker::Brotli(stream) => Some(&mut stream.queue),
         }
     }
 }
@@ -180,74 +183,10 @@ impl Read for Unpacker {
         match self {
             Self::Identity => Ok(0),
             Self::Gzip(decoder) => decoder.read(buffer),
-            Self::Zstd(decoder) => decoder.read(buffer),
-            Self::Brotli(decoder) => decoder.read(buffer),
+            Self::Zstd(frames) => frames.read(buffer),
+            Self::Brotli(stream) => stream.read(buffer),
             Self::Lz4(lz4) => lz4.decoder.read(buffer),
         }
-    }
-}
-
-/// LZ4's decoder cannot wait in the middle of a block, and takes a frame for ended that lacks its end mark. So it is given
-/// whole blocks only, and where frames end is looked at here.
-struct Lz4 {
-    decoder: lz4_flex::frame::FrameDecoder<Queue>,
-    units: Units,
-}
-
-/// The headers and blocks of LZ4's frames.
-#[derive(Default)]
-struct Units {
-    /// What is not whole yet.
-    waiting: Vec<u8>,
-    /// The flags of the frame that has begun.
-    frame: Option<u8>,
-}
-
-const LZ4_MAGIC: u32 = 0x184d_2204;
-const LZ4_BLOCK_BYTES_MAX: usize = 4 << 20;
-const BLOCK_CHECKSUMS: u8 = 1 << 4;
-const CONTENT_SIZE: u8 = 1 << 3;
-const CONTENT_CHECKSUM: u8 = 1 << 2;
-const DICTIONARY: u8 = 1;
-
-impl Units {
-    /// What is whole by now; `None` if it is no LZ4.
-    fn whole(&mut self, bytes: &[u8]) -> Option<Bytes> {
-        self.waiting.extend_from_slice(bytes);
-        let mut end = 0;
-        while let Some(length) = self.next(end)? {
-            end += length;
-        }
-        let whole = self.waiting.drain(..end).collect::<Vec<u8>>();
-        Some(whole.into())
-    }
-
-    /// Bytes of the header or block that begins here: `Some(None)` if it is not whole, `None` if it is none.
-    fn next(&mut self, start: usize) -> Option<Option<usize>> {
-        let rest = &self.waiting[start..];
-        let Some(first) = rest.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes)) else { return Some(None) };
-        let if_set = |flags: u8, flag: u8, bytes: usize| if flags & flag == 0 { 0 } else { bytes };
-        let (length, frame) = match self.frame {
-            None if first != LZ4_MAGIC => return None,
-            None => {
-                let Some(flags) = rest.get(4).copied() else { return Some(None) };
-                (7 + if_set(flags, CONTENT_SIZE, 8) + if_set(flags, DICTIONARY, 4), Some(flags))
-            }
-            Some(flags) if first == 0 => (4 + if_set(flags, CONTENT_CHECKSUM, 4), None),
-            Some(flags) => {
-                let size = usize::try_from(first & 0x7fff_ffff).ok().filter(|size| *size <= LZ4_BLOCK_BYTES_MAX)?;
-                (4 + size + if_set(flags, BLOCK_CHECKSUMS, 4), Some(flags))
-            }
-        };
-        if rest.len() < length {
-            return Some(None);
-        }
-        self.frame = frame;
-        Some(Some(length))
-    }
-
-    fn is_between_frames(&self) -> bool {
-        self.waiting.is_empty() && self.frame.is_none()
     }
 }
 
@@ -257,6 +196,14 @@ impl Units {
 struct Queue {
     pieces: VecDeque<Bytes>,
     ended: bool,
+}
+
+impl Queue {
+    /// The next four bytes, once they are there.
+    fn first_bytes(&self) -> Option<[u8; 4]> {
+        let mut first = self.pieces.iter().flatten().copied();
+        Some([first.next()?, first.next()?, first.next()?, first.next()?])
+    }
 }
 
 impl Read for Queue {
@@ -288,8 +235,9 @@ impl BufRead for Queue {
     }
 }
 
-fn damaged(name: &str) -> Error {
-    Error::malformed(format!("Body is not valid {name} data")).with_code("malformed_encoding")
+fn damaged(encoding: Encoding) -> Error {
+    let more = if encoding == Encoding::Zstd { " with a window of at most 8 MiB (RFC 9659)" } else { "" };
+    Error::malformed(format!("Body is not valid {} data{more}", encoding.name())).with_code("malformed_encoding")
 }
 
 #[cfg(test)]
@@ -300,11 +248,11 @@ mod tests {
 
     fn packed(text: &[u8]) -> Vec<(Encoding, Bytes)> {
         let gzip = crate::catalog::loaded::gzip(text).expect("compresses");
-        let zstd = zstd::encode_all(text, 1).expect("compresses");
+        let zstd = ::zstd::encode_all(text, 1).expect("compresses");
         let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
         lz4.write_all(text).expect("compresses");
         let lz4 = lz4.finish().expect("compresses");
-        let mut brotli = brotli::CompressorWriter::new(Vec::new(), 4_096, 1, 20);
+        let mut brotli = ::brotli::CompressorWriter::new(Vec::new(), 4_096, 1, 20);
         brotli.write_all(text).expect("compresses");
         let all = [
             (Encoding::Gzip, gzip),
@@ -371,8 +319,12 @@ mod tests {
                 assert_eq!(cut.expect_err("cut").kind(), Kind::Malformed, "{encoding:?} cut at {end}");
             }
             let more: Bytes = [&bytes[..], b"more"].concat().into();
-            assert!(unpack(encoding, &more, 1_000, 100).is_err(), "{encoding:?} with more behind it");
+            for piece in [1, 7, 1_000] {
+                assert!(unpack(encoding, &more, piece, 100).is_err(), "{encoding:?} with more behind it");
+            }
         }
+        // What versions before the first release wrote is no Zstandard.
+        assert!(unpack(Encoding::Zstd, &b"\x27\xb5\x2f\xfd\x00\x10\x00\x00\x00"[..].into(), 100, 100).is_err());
         assert!(Encoding::parse(Some("deflate")).is_err());
         assert_eq!(Encoding::parse(Some("GZIP")).expect("known"), Encoding::Gzip);
         assert_eq!(Encoding::parse(Some("br")).expect("known"), Encoding::Brotli);

@@ -39,7 +39,7 @@ pub(super) struct Rows {
     /// Whether a row asked for what the schema does not have.
     pub(super) wishing: bool,
     /// Whether a row had a field that the schema does not have.
-    strangers: bool,
+    pub(super) strangers: bool,
     /// Fields of the present row that the table has no column for, where one column takes them all.
     pub(super) captured: serde_json::Map<String, serde_json::Value>,
     /// Counts objects: a field that carries the current number has had its value.
@@ -53,7 +53,7 @@ pub(super) struct Mark {
     rejected: usize,
     bad_rows: usize,
     total: usize,
-    wishing: bool,
+    pub(super) wishing: bool,
 }
 
 impl Rows {
@@ -100,11 +100,12 @@ impl Rows {
     }
 
     /// Takes back what a row was found to be before it was found to be unfinished. Its values go when the columns do.
-    pub(super) fn back_to(&mut self, mark: Mark) {
-        let Mark { listed, rejected, bad_rows, total, wishing } = mark;
+    pub(super) fn back_to(&mut self, mark: Mark, row: usize) {
+        self.ask_no_more(row, mark);
+        let Mark { listed, rejected, bad_rows, total, .. } = mark;
         self.verdicts.listed.truncate(listed);
         self.verdicts.rejected.truncate(rejected);
-        (self.verdicts.bad_rows, self.verdicts.total, self.wishing) = (bad_rows, total, wishing);
+        (self.verdicts.bad_rows, self.verdicts.total) = (bad_rows, total);
         self.captured.clear();
         self.made = None;
     }
@@ -262,7 +263,7 @@ impl Rows {
                     // A text is no number unless it may be one.
                     let counts =
                         kind == Kind::Number || self.texts == Texts::Cells || self.manner.leniency == Leniency::Lenient;
-                    if !counts || !self.widen(node, lexer.since(start)) {
+                    if !counts || !self.widen(node, lexer.since(start).trim_matches('"')) {
                         self.verdicts.add(row, path, misfit);
                     }
                     node.push_null();
@@ -353,6 +354,7 @@ impl Rows {
     ) -> std::result::Result<(), Syntax> {
         let At { row, path, depth } = at;
         self.strangers = true;
+        self.may_wish(members, row);
         match self.unknown {
             Unknown::Add => match members.wished_for(key, row.index) {
                 Wanted::Is(guess) => {
@@ -429,14 +431,16 @@ impl Rows {
         if self.evolution == Evolution::Strict {
             return false;
         }
-        let text = text.trim_matches('"');
         let wider = match &node.values {
-            Values::Int(_) => coerce::integer(text, i64::MIN, i64::MAX, "long").ok().map(|_| Primitive::Long),
+            Values::Int(_) => {
+                let number = coerce::integer(text, i64::MIN, i64::MAX, "long").ok();
+                number.filter(|number| i32::try_from(*number).is_err()).map(|_| Primitive::Long)
+            }
             Values::Float(_) => coerce::double(text).ok().map(|_| Primitive::Double),
             Values::Decimal(_, precision, scale) => {
-                coerce::decimal(text, 38, *scale, self.manner.rounding).ok().map(|value| {
+                coerce::decimal(text, 38, *scale, self.manner.rounding).ok().and_then(|value| {
                     let digits = u8::try_from(value.unsigned_abs().checked_ilog10().unwrap_or(0) + 1).unwrap_or(38);
-                    Primitive::Decimal { precision: digits.max(*precision), scale: *scale }
+                    (digits > *precision).then_some(Primitive::Decimal { precision: digits, scale: *scale })
                 })
             }
             _ => None,
@@ -464,7 +468,7 @@ fn twice() -> Misfit {
     Misfit::new("duplicate_key", "the field stands twice in one object")
 }
 
-/// Whether a value holds nothing that could be a column's: null, or lists and objects of nothing.
+/// Whether a value holds nothing that could be a column's.
 fn is_nothing(lexer: &mut Lexer<'_>, depth: usize) -> bool {
     let mut nothing = true;
     let read = match lexer.kind() {

@@ -12,6 +12,7 @@ use super::columns::Shape;
 use super::convert;
 use super::decode::{Decoded, Reading};
 use super::text::TextReader;
+use super::zones::in_utc;
 use crate::error::{Error, Kind, Result};
 
 /// Takes the batches of one body.
@@ -42,6 +43,7 @@ impl Sink {
 
     /// Takes a batch.
     pub(super) fn take(&mut self, batch: RecordBatch) -> Result<()> {
+        let batch = in_utc(&batch).map_err(unfit)?;
         match self {
             Self::Columns(columns) => columns.take(batch),
             Self::Lines(reader) => {

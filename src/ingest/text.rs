@@ -215,6 +215,10 @@ impl TextReader {
             self.settle(&window[..taken], layout, from)?;
         } else {
             self.rows.discard();
+            if let Some(Kept::Text(kept)) = &mut self.kept {
+                // A list ends, or goes on, between its rows.
+                kept.text.extend_from_slice(&window[..taken]);
+            }
         }
         // A row that is larger than a window is not looked at again for every piece of it.
         self.worth = if taken == 0 { window.len() * 2 } else { self.usually + window.len() - taken };

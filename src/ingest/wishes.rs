@@ -1,11 +1,12 @@
 //! What rows of text have asked for that the schema does not have.
 
 use super::columns::{Members, Node};
-use super::decode::{CAPTURED, Evolution};
+use super::decode::{CAPTURED, Evolution, Unknown};
 use super::evolve::Wish;
 use super::json::infer::settled;
-use super::rows::Rows;
+use super::rows::{Mark, Rows};
 use super::values::Values;
+use super::verdict::{OnError, Row};
 use crate::error::{Error, Kind, Result};
 
 impl Rows {
@@ -14,6 +15,21 @@ impl Rows {
         let mut wishes = Vec::new();
         wishes_of(&self.members, None, &mut wishes)?;
         Ok(wishes)
+    }
+
+    /// A row is about to ask for a field, and may turn out to be left out.
+    pub(super) fn may_wish(&self, members: &mut Members, row: Row<'_>) {
+        if self.verdicts.on_error != OnError::Abort && self.unknown == Unknown::Add {
+            members.remember(row.index);
+        }
+    }
+
+    /// Takes back what a row asked for that is left out: others are not judged by it.
+    pub(super) fn ask_no_more(&mut self, row: usize, mark: Mark) {
+        if self.strangers {
+            self.members.take_back(row);
+        }
+        self.wishing = mark.wishing;
     }
 }
 

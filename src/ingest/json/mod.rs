@@ -56,7 +56,7 @@ impl TextReader {
                     if !self.leaves_out() || framing != Framing::Rows {
                         return Err(self.not_json(text, &fault));
                     }
-                    self.rows.back_to(before);
+                    self.rows.back_to(before, row.index);
                     let Some(end) = line_end(text, start, rest) else { return Ok(taken) };
                     if !left_out {
                         self.rows.unreadable(row, Misfit::new("malformed_json", fault.why));
@@ -64,13 +64,16 @@ impl TextReader {
                     lexer.go_to(end);
                 }
                 _ => {
-                    self.rows.back_to(before);
+                    self.rows.back_to(before, row.index);
                     return Ok(taken);
                 }
             }
             let ends = lexer.place();
             if !left_out && self.rows.is_worse_than(before) {
                 self.rows.keep_raw(|| text[start..ends].trim_end().to_owned());
+                if self.leaves_out() {
+                    self.rows.ask_no_more(row.index, before);
+                }
             }
             framing = if framing == Framing::Rows { Framing::Rows } else { Framing::AfterItem };
             (taken, self.layout) = (ends, Layout::Json(framing));

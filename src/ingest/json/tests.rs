@@ -15,6 +15,7 @@ use crate::ingest::columns::Shape;
 use crate::ingest::decode::tests::READING;
 use crate::ingest::decode::{self, Decoded, Evolution, Reading, Unknown};
 use crate::ingest::evolve::Wish;
+use crate::ingest::verdict::OnError;
 
 const GROWING: Reading = Reading { evolution: Evolution::AddColumns, unknown: Unknown::Add, ..READING };
 
@@ -103,6 +104,23 @@ proptest! {
             }
             (Err(once), Err(piecemeal)) => prop_assert_eq!(once.message(), piecemeal.message()),
             (once, piecemeal) => prop_assert!(false, "{:?} and {:?}", once, piecemeal),
+        }
+    }
+}
+
+#[test]
+fn what_is_left_out_leaves_the_others_whole() {
+    let skipping = Reading { on_error: OnError::Dlq, ..GROWING };
+    for (body, rows, bad) in [
+        (r#"[{"id":1,"name":"]"},{"id":"x"},{"id":3}]"#, 3, 1),
+        (r#"[{"id":1},{"id":2},{"id":"x"}]"#, 3, 1),
+        (r#"[{"id":"x","new":1},{"id":2,"new":"text"},{"id":"x"}]"#, 3, 2),
+        ("{\"id\":1,\"new\":16\n{\"id\":2,\"new\":\"text\"}\n{\"id\":1.5}\n1.\n{\"id\":3}\n", 5, 3),
+    ] {
+        for (window, piece) in (1..60).flat_map(|window| [1, 2, 7, 20, 100].map(|piece| (window, piece))) {
+            let decoded = read(body.as_bytes(), &skipping, window, &[piece]);
+            let decoded = decoded.unwrap_or_else(|error| panic!("{body} {window} {piece}: {error}"));
+            assert_eq!((decoded.rows, decoded.verdicts.bad_rows), (rows, bad), "{body} {window} {piece}");
         }
     }
 }

@@ -139,6 +139,12 @@ async fn dead_letters_hold_nothing_that_rules_keep_away() {
     let kept = serde_json::to_string(&rows(&server, "t__rejected").await).expect("JSON");
     assert!(!kept.contains("192.0.2.9") && !kept.contains("\\\"4111\\\""), "{kept}");
     assert!(kept.contains("192.0.2.0"), "{kept}");
+    // Nor do those of lines.
+    let lines = "n,ip,card\n7,192.0.2.95,4111\ngeheim,192.0.2.94,4111\n8,192.0.2.93\n";
+    let answer = send(&server, "ns/t?on_error=dlq", &[("content-type", "text/csv")], lines.into()).await.expect(200);
+    assert_eq!(answer.json()["rows"]["rejected"], 2, "{}", answer.text);
+    let kept = serde_json::to_string(&rows(&server, "t__rejected").await).expect("JSON");
+    assert!(!kept.contains("192.0.2.9") && !kept.contains("4111\""), "{kept}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
