@@ -63,7 +63,8 @@ fn primitive(field: &ArrowField, version: u8) -> Option<Primitive> {
         D::Float16 | D::Float32 => P::Float,
         D::Float64 => P::Double,
         D::Decimal32(precision, scale) | D::Decimal64(precision, scale) | D::Decimal128(precision, scale) => {
-            P::Decimal { precision: *precision, scale: u8::try_from(*scale).ok()? }
+            let (precision, scale) = (*precision, u8::try_from(*scale).ok()?);
+            ((1..=38).contains(&precision) && scale <= precision).then_some(P::Decimal { precision, scale })?
         }
         D::Date32 | D::Date64 => P::Date,
         D::Time32(_) | D::Time64(_) => P::Time,

@@ -135,7 +135,11 @@ fn cast(values: &ArrayRef, to: &DataType) -> std::result::Result<ArrayRef, Arrow
 }
 
 fn there_and_back(values: &ArrayRef, kind: &Primitive, to: &DataType) -> Result<Converted> {
-    let failed = |error| Error::internal("Values cannot be converted").because(error);
+    // Of a type that there cannot be, such as a decimal without digits.
+    let failed = |error| {
+        let message = format!("A column of type {} cannot be read", values.data_type());
+        Error::malformed(message).with_code("malformed_body").because(error)
+    };
     let converted = cast(values, to).map_err(failed)?;
     let back = cast(&converted, values.data_type()).map_err(failed)?;
     let same: BooleanArray = not_distinct(values, &back).map_err(failed)?;
