@@ -39,6 +39,12 @@ cargo clippy --quiet --release --locked -- -D warnings
 cargo clippy --quiet --release --locked --all-targets --features failpoints -- -D warnings
 
 step "Rust: unit and integration tests"
+# Every decoder is fed damaged bodies beside the tests; anew each time only in the long form.
+if [ "$form" = short ]; then
+    export FUZZ_SECONDS="${FUZZ_SECONDS:-30}" FUZZ_SEED="${FUZZ_SEED:-1}"
+else
+    export FUZZ_SECONDS="${FUZZ_SECONDS:-1800}"
+fi
 cargo test --quiet --release --locked --features failpoints
 # Last, so that what the real clients meet is the binary as it is shipped.
 cargo build --quiet --release --locked

@@ -206,7 +206,7 @@ async fn take(prepared: Prepared, parts: Parts, body: Body) -> Result<Response, 
 /// Takes an event whose attributes are in the headers.
 async fn one_event(
     served: &Served,
-    append: Append,
+    append: Box<Append>,
     mut admitted: Reserved,
     (body, most): (Body, usize),
 ) -> Result<Response, Failure> {
@@ -232,7 +232,7 @@ pub(super) fn answer_of(outcome: Outcome) -> Response {
 /// A request whose body may be read.
 struct Prepared {
     served: Arc<Served>,
-    append: Append,
+    append: Box<Append>,
     admitted: Reserved,
 }
 
@@ -255,7 +255,7 @@ async fn prepare_for(
     let table = served.catalog.meant(candidates).await?;
     let admitted = served.ingest.admit(&table, declared(&served, request)?)?;
     Ok(Prepared {
-        append: Append { table, format, encoding, options, key, producer, headers: HeaderMap::new() },
+        append: Box::new(Append { table, format, encoding, options, key, producer, headers: HeaderMap::new() }),
         served,
         admitted,
     })

@@ -26,7 +26,7 @@ use crate::store::producers::Standing;
 
 impl Ingest {
     /// Takes rows that are committed later.
-    pub(super) async fn acknowledge(&self, mut waiting: Waiting, ack: Ack) -> Result<Receipt> {
+    pub(super) async fn acknowledge(&self, mut waiting: Box<Waiting>, ack: Ack) -> Result<Receipt> {
         let receipt = waiting.receipt(ack);
         if waiting.is_empty() && waiting.claims.is_empty() {
             return Ok(receipt);
@@ -102,7 +102,7 @@ impl Ingest {
         });
         let count = own.num_rows();
         metrics::counter!("floeberg_wal_replay_rows_total").increment(count as u64);
-        self.queues.submit(Waiting {
+        self.queues.submit(Box::new(Waiting {
             memory: self.memory.take(&self.owner(&target.name), bytes),
             target,
             rows: vec![Held::Columns(own)],
@@ -118,7 +118,7 @@ impl Ingest {
             tries: 0,
             lost: None,
             known: (under_way, stands),
-        });
+        }));
         Ok(())
     }
 

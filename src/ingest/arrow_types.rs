@@ -1,12 +1,49 @@
-//! Arrow's types → the types that new columns get.
+//! Arrow's types: which of them there can be, and the types that new columns get for them.
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field as ArrowField, TimeUnit};
+use arrow::datatypes::{DataType, Field as ArrowField, Fields, TimeUnit};
 
 use crate::catalog::metadata::schema::Field;
 use crate::catalog::metadata::types::{Primitive, Type};
+use crate::error::{Error, Result as Checked};
 use crate::limits;
+
+/// Refuses decimals with more digits behind the point than there are, or with none: what writes them as text, and is not
+/// ours, trusts that nobody says so.
+pub(super) fn check(fields: &Fields) -> Checked<()> {
+    fields.iter().try_for_each(|field| {
+        if is_sound(field.data_type()) {
+            return Ok(());
+        }
+        let message = format!("Column {:?} has type {}, which there cannot be", field.name(), field.data_type());
+        Err(Error::malformed(message).with_code("malformed_body"))
+    })
+}
+
+fn is_sound(kind: &DataType) -> bool {
+    use DataType as D;
+    let digits = |precision: u8, scale: i8, most: u8| {
+        (1..=most).contains(&precision) && i16::from(scale) <= i16::from(precision)
+    };
+    match kind {
+        D::Decimal32(precision, scale) => digits(*precision, *scale, 9),
+        D::Decimal64(precision, scale) => digits(*precision, *scale, 18),
+        D::Decimal128(precision, scale) => digits(*precision, *scale, 38),
+        D::Decimal256(precision, scale) => digits(*precision, *scale, 76),
+        D::List(inner)
+        | D::LargeList(inner)
+        | D::ListView(inner)
+        | D::LargeListView(inner)
+        | D::FixedSizeList(inner, _)
+        | D::Map(inner, _)
+        | D::RunEndEncoded(_, inner) => is_sound(inner.data_type()),
+        D::Struct(members) => members.iter().all(|member| is_sound(member.data_type())),
+        D::Union(members, _) => members.iter().all(|(_, member)| is_sound(member.data_type())),
+        D::Dictionary(_, values) => is_sound(values),
+        _ => true,
+    }
+}
 
 /// The type of a column for these values: `None` where they say nothing, `Err` with a type that no column has. Fields
 /// inside have no ids.
@@ -64,7 +101,7 @@ fn primitive(field: &ArrowField, version: u8) -> Option<Primitive> {
         D::Float64 => P::Double,
         D::Decimal32(precision, scale) | D::Decimal64(precision, scale) | D::Decimal128(precision, scale) => {
             let (precision, scale) = (*precision, u8::try_from(*scale).ok()?);
-            ((1..=38).contains(&precision) && scale <= precision).then_some(P::Decimal { precision, scale })?
+            P::Decimal { precision, scale }
         }
         D::Date32 | D::Date64 => P::Date,
         D::Time32(_) | D::Time64(_) => P::Time,
@@ -88,4 +125,29 @@ fn primitive(field: &ArrowField, version: u8) -> Option<Primitive> {
         D::FixedSizeBinary(length) => P::Fixed(u64::try_from(*length).ok()?),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_no_decimals_without_digits() {
+        let check_one = |kind: DataType| check(&Fields::from(vec![ArrowField::new("a", kind, true)]));
+        for fine in
+            [DataType::Decimal128(38, 38), DataType::Decimal32(5, -2), DataType::Decimal64(18, 0), DataType::Utf8]
+        {
+            check_one(fine).expect("there is such a type");
+        }
+        let inner = |kind| Arc::new(ArrowField::new("item", kind, true));
+        for none in [
+            DataType::Decimal128(0, 0),
+            DataType::Decimal128(39, 0),
+            DataType::Decimal32(2, 3),
+            DataType::List(inner(DataType::Decimal64(0, 1))),
+            DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Decimal256(77, 1))),
+        ] {
+            assert_eq!(check_one(none).expect_err("refused").code(), Some("malformed_body"));
+        }
+    }
 }

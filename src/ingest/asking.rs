@@ -92,21 +92,22 @@ impl Ingest {
                 }
                 Some(loaded) => {
                     let uuid = loaded.metadata.table_uuid.as_deref().ok_or_else(settings::no_uuid)?;
-                    evolve::grow(&self.catalog, table, uuid, &decoded.wishes).await?
+                    Box::pin(evolve::grow(&self.catalog, table, uuid, &decoded.wishes)).await?
                 }
                 None if decoded.rows == 0 => return Err(Tabular::Table.missing(table)),
                 None if options.events => {
-                    existing = Some(self.made_for_events(table, options, &decoded).await?);
+                    existing = Some(Box::pin(self.made_for_events(table, options, &decoded)).await?);
                     continue;
                 }
-                None => create::of_rows(self, table, &decoded.wishes, options).await?,
+                None => Box::pin(create::of_rows(self, table, &decoded.wishes, options)).await?,
             };
             failpoint::at("ingest.created")?;
             let (readers, reading) = (self.shapes.of(&grown.metadata)?, self.reading(table, &grown.metadata, options)?);
             decoded = match tried.take() {
                 Some(tried) if tried.is_of(readers.shape.arrow.fields(), &reading) => tried.decoded,
                 _ => {
-                    let (_, again, held) = self.read_again((readers.shape.clone(), reading), decoded, memory).await?;
+                    let read_again = self.read_again((readers.shape.clone(), reading), decoded, memory);
+                    let (_, again, held) = Box::pin(read_again).await?;
                     memory = held;
                     again
                 }

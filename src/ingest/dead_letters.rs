@@ -73,7 +73,7 @@ impl Ingest {
         table: TableName,
         refused: Refused,
         (claims, request_id): (Claims, &str),
-    ) -> Result<Option<Waiting>> {
+    ) -> Result<Option<Box<Waiting>>> {
         let Refused { table: existing, verdicts, memory, .. } = refused;
         if !verdicts.has_dead_letters() {
             return Ok(None);
@@ -98,7 +98,7 @@ impl Ingest {
         table: &TableName,
         verdicts: &Verdicts,
         (claims, request_id): (Claims, &str),
-    ) -> Result<Waiting> {
+    ) -> Result<Box<Waiting>> {
         let Beside { target, rows, what } = self.dead_letters(table, &verdicts.rejected, request_id).await?;
         let (count, bytes) = (rows.num_rows(), weight_of(&rows));
         let received = Received {
@@ -111,7 +111,7 @@ impl Ingest {
         };
         let waiting = self.waiting(target.name.clone(), claims, (received, request_id)).await?;
         // They were made for the columns that the table had then.
-        Ok(Waiting { target, what, ..waiting })
+        Ok(Box::new(Waiting { target, what, ..*waiting }))
     }
 
     async fn beside_of(&self, name: TableName, loaded: &Loaded, uuid: String, decoded: Decoded) -> Result<Beside> {

@@ -267,7 +267,7 @@ impl Ingest {
     /// whether or not anybody waits.
     pub async fn append(
         &self,
-        request: Append,
+        request: Box<Append>,
         admitted: Reserved,
         body: &mut (impl Stream<Item = Result<Bytes>> + Unpin + Send),
     ) -> Result<Outcome> {
@@ -291,7 +291,7 @@ impl Ingest {
 
     async fn take(
         &self,
-        mut request: Append,
+        mut request: Box<Append>,
         admitted: Reserved,
         body: &mut (impl Stream<Item = Result<Bytes>> + Unpin + Send),
     ) -> Result<Outcome> {
@@ -299,7 +299,7 @@ impl Ingest {
             self.catalog.keys().admit(self.catalog.store()).await?;
         }
         let read = self.receive(&mut request, admitted, body).await?;
-        let Append { table, options, key, producer, .. } = request;
+        let Append { table, options, key, producer, .. } = *request;
         let key = key.map(|KeySent { scope, text, request }| request.key(scope, text));
         let claims = Claims { key, producer };
         if read.fits() && claims.is_empty() {
@@ -363,20 +363,20 @@ impl Ingest {
         name: TableName,
         claims: Claims,
         (received, request_id): (Received, &str),
-    ) -> Result<Waiting> {
+    ) -> Result<Box<Waiting>> {
         let Received { table, rows, count, verdicts, memory, bytes } = received;
         let metadata = &table.metadata;
         let uuid = metadata.table_uuid.clone().ok_or_else(settings::no_uuid)?;
         let beside = match (verdicts.on_error, &verdicts.rejected[..]) {
             (_, []) | (OnError::Abort | OnError::Skip, _) => Vec::new(),
-            (OnError::Dlq, rejected) => vec![self.dead_letters(&name, rejected, request_id).await?],
+            (OnError::Dlq, rejected) => vec![Box::pin(self.dead_letters(&name, rejected, request_id)).await?],
         };
         let row = self.catalog.find(&name).await?;
         if *row.uuid != *uuid {
             return Err(Tabular::Table.missing(&name));
         }
         let key = claims.key.as_ref().map(|key: &Key| self.keys.begin(key)).transpose()?;
-        Ok(Waiting {
+        Ok(Box::new(Waiting {
             target: Target {
                 warehouse: self.catalog.warehouse().name().shared(),
                 name,
@@ -398,11 +398,11 @@ impl Ingest {
             tries: 0,
             lost: None,
             known: (key, None),
-        })
+        }))
     }
 
     /// Has rows committed; what comes of it is heard from what is returned.
-    fn submit(&self, mut waiting: Waiting) -> oneshot::Receiver<Result<Receipt>> {
+    fn submit(&self, mut waiting: Box<Waiting>) -> oneshot::Receiver<Result<Receipt>> {
         let (sender, heard) = oneshot::channel();
         waiting.whom = Whom::Sender(sender);
         self.queues.submit(waiting);

@@ -127,19 +127,19 @@ impl Queues {
     }
 
     /// Adds rows to what their table's next commit may take.
-    pub(super) fn submit(&self, rows: Waiting) {
+    pub(super) fn submit(&self, rows: Box<Waiting>) {
         let row = Arc::clone(&rows.target.row);
         let tight = self.memory.is_tight();
         let mut queues = self.locked();
         match queues.get_mut(&row) {
             Some(queue) => {
-                if queue.add(rows) {
+                if queue.add(*rows) {
                     queue.wake.notify_one();
                 }
             }
             None => {
                 let mut queue = Queue::new(rows.pace);
-                queue.add(rows);
+                queue.add(*rows);
                 queues.insert(Arc::clone(&row), queue);
                 let this = self.clone();
                 drop(self.catalog.works().spawn(async move { this.run(row).await }));

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema as ArrowSchema};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::arrow_types;
 use super::columnar::{Columns, unfit};
 use super::columns::Shape;
 use super::convert;
@@ -43,6 +44,7 @@ impl Sink {
 
     /// Takes a batch.
     pub(super) fn take(&mut self, batch: RecordBatch) -> Result<()> {
+        arrow_types::check(batch.schema().fields())?;
         let batch = in_utc(&batch).map_err(unfit)?;
         match self {
             Self::Columns(columns) => columns.take(batch),

@@ -62,7 +62,7 @@ struct Added<'a> {
 impl Delegated {
     /// An error if what is asked for could not be given: to be asked before a table is made.
     pub(super) async fn could_be(&self, here: &Here) -> Result<()> {
-        here.catalog.could_grant(self.asked).await
+        Box::pin(here.catalog.could_grant(self.asked)).await
     }
 
     /// A `LoadTableResult` for who asked, or that nothing has changed since the last one. No cache between may keep keys, or
@@ -91,7 +91,7 @@ impl Delegated {
     ) -> Result<Response> {
         // A staged table has nothing that a later load could be compared with.
         let etag = loaded.metadata_location.as_ref().map(|_| loaded.etag(snapshots));
-        let granted = here.catalog.grant(name, loaded, self.asked, self.access).await?;
+        let granted = Box::pin(here.catalog.grant(name, loaded, self.asked, self.access)).await?;
         let Some(extra) = config_of(here, name, &granted) else {
             let unchanged = etag.and_then(|etag| accepted.not_modified(etag));
             return Ok(unchanged.unwrap_or_else(|| accepted.answer(loaded.body(snapshots), etag)));
@@ -120,7 +120,7 @@ pub(super) async fn credentials_to_read(
     if !delegated.asked.vended {
         return Ok(Vec::new());
     }
-    let granted = here.catalog.grant_again(name, delegated.asked, Access::Read).await?;
+    let granted = Box::pin(here.catalog.grant_again(name, delegated.asked, Access::Read)).await?;
     Ok(config_of(here, name, &granted).map_or_else(Vec::new, |config| credentials_of(&granted, &config)))
 }
 
@@ -186,7 +186,7 @@ pub(crate) async fn load_credentials(
 ) -> Result<Response, Failure> {
     // Who asks here can use keys, whatever its header says.
     let asked = Asked { vended: true, ..delegated.asked };
-    let granted = here.catalog.grant_again(&name, asked, delegated.access).await?;
+    let granted = Box::pin(here.catalog.grant_again(&name, asked, delegated.access)).await?;
     let config = config_of(&here, &name, &granted).unwrap_or_default();
     let answer = LoadCredentialsResponse { storage_credentials: credentials_of(&granted, &config) };
     Ok(([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(answer)).into_response())

@@ -47,7 +47,7 @@ pub struct Log {
 /// Rows that are to be written.
 #[derive(Debug)]
 struct Append {
-    rows: Waiting,
+    rows: Box<Waiting>,
     queues: Arc<Queues>,
     done: oneshot::Sender<Result<()>>,
 }
@@ -112,7 +112,7 @@ impl Log {
     }
 
     /// Writes rows; when this returns they are on the disk and in their table's queue.
-    pub(super) async fn append(&self, rows: Waiting, queues: Arc<Queues>) -> Result<()> {
+    pub(super) async fn append(&self, rows: Box<Waiting>, queues: Arc<Queues>) -> Result<()> {
         if self.bytes.load(Ordering::Relaxed) > limits::LOG_BYTES_MAX {
             let message =
                 "The log is full of rows that could not be committed yet; nothing was written: try again later";
@@ -215,7 +215,7 @@ struct Writer {
 
 /// Rows that become one entry, and all who wait for them.
 struct Entry {
-    rows: Waiting,
+    rows: Box<Waiting>,
     queues: Arc<Queues>,
     waiting: Vec<oneshot::Sender<Result<()>>>,
 }
@@ -348,7 +348,7 @@ fn entries_of(batch: Vec<Append>) -> Result<Vec<Entry>, (Error, Waiters)> {
         match plain.get(&alike).filter(is_room) {
             Some(at) => {
                 let entry = &mut entries[*at];
-                entry.rows.join(rows);
+                entry.rows.join(*rows);
                 entry.waiting.push(done);
             }
             None => {

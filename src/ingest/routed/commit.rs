@@ -60,14 +60,14 @@ impl Ingest {
             received.verdicts.move_to(&places);
             self.check_files(&request.options, &received).await?;
             let claims = claims(&part_of(&name));
-            waiting.push(self.waiting(name, claims, (received, &request.options.request_id)).await?);
+            waiting.push(*self.waiting(name, claims, (received, &request.options.request_id)).await?);
         }
         let mut skipped = LeftOut::default();
         for (part, name, verdicts) in unfit {
             verdicts.count();
             if verdicts.has_dead_letters() {
                 let sent = (claims(&part), request.options.request_id.as_str());
-                waiting.push(self.only_dead_letters(&name, &verdicts, sent).await?);
+                waiting.push(*self.only_dead_letters(&name, &verdicts, sent).await?);
             } else {
                 skipped.add(&verdicts);
             }
@@ -89,7 +89,7 @@ impl Ingest {
             Together::AllOrNone => (vec![self.joined(waiting, skipped, key.clone())?], LeftOut::default()),
         };
         let (ack, timeout) = (request.options.ack, request.options.timeout);
-        let heard = join_all(waiting.into_iter().map(|one| async move {
+        let heard = join_all(waiting.into_iter().map(Box::new).map(|one| async move {
             match ack {
                 Ack::Commit => Self::hear(self.submit(one), timeout).await,
                 ack => self.acknowledge(one, ack).await,
