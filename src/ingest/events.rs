@@ -5,11 +5,13 @@
 //! it as it is. Attributes that the specification does not name are in `extensions`. Of `extensions`, `data_json` and
 //! `ingested_at` a table gets what it has columns for.
 
+use std::borrow::Cow;
+
 use super::coerce::Misfit;
 use super::json::lexer::Kind;
 use super::layout;
 use super::rules::RuleFault;
-use super::rules::object::{Member, kind_of, lexer, members_of, quoted, text_of};
+use super::rules::object::{Member, kind_of, lexer, members_of, put_quoted, quoted, text_of};
 use super::settings::{self, RULES};
 use crate::catalog::create::Description;
 use crate::catalog::metadata::schema::{Field, Schema, with_fresh_ids};
@@ -73,18 +75,17 @@ pub(super) fn row_of(event: &str, shape: EventShape, now_ms: i64) -> std::result
     if !version.is_some_and(|version| version.starts_with("1.")) {
         return Err(fault("specversion", "only version 1 of CloudEvents is spoken here"));
     }
-    let mut row = Row::default();
-    let (mut extensions, mut timed) = (Row::default(), false);
+    let mut row = Row::with_capacity(event.len() + ROOM_BYTES);
+    let mut extensions = Row::default();
+    let timed = members.iter().any(|member| member.name == "time" && member.value != "null");
     for Member { name, value: raw, .. } in &members {
         let raw = &**raw;
         match &**name {
             "data" => data(&mut row, raw, shape),
             "data_base64" if shape.data == Data::Texts => row.put("data", &format!("{{\"data_base64\":{raw}}}")),
             "data_base64" => row.put("data", raw),
-            known if ATTRIBUTES.contains(&known) => {
-                timed |= known == "time" && raw != "null";
-                row.put(known, raw);
-            }
+            "time" if !timed => {}
+            known if ATTRIBUTES.contains(&known) => row.put(known, raw),
             other => {
                 extensions.put(other, &as_text(raw).ok_or_else(|| fault(other, "an attribute is no object or list"))?)
             }
@@ -92,7 +93,6 @@ pub(super) fn row_of(event: &str, shape: EventShape, now_ms: i64) -> std::result
     }
     let now = || quoted(&clock::rfc3339(now_ms));
     if !timed {
-        row.0.retain(|(name, _)| name != "time");
         row.put("time", &now());
     }
     if shape.has_extensions && !extensions.0.is_empty() {
@@ -116,7 +116,7 @@ fn data(row: &mut Row, raw: &str, shape: EventShape) {
         for Member { name, value, .. } in members {
             let text = as_text(&value);
             nested |= text.is_none();
-            texts.put(&name, &text.unwrap_or_else(|| quoted(&value)));
+            texts.put(&name, &text.unwrap_or_else(|| quoted(&value).into()));
         }
         row.put("data", &texts.written());
     }
@@ -125,26 +125,36 @@ fn data(row: &mut Row, raw: &str, shape: EventShape) {
     }
 }
 
-/// Members of a JSON object that is being made; a name may come twice, for the reader of rows to refuse.
+/// Bytes that a row has beside those of its event, mostly.
+const ROOM_BYTES: usize = 160;
+
+/// The text of a JSON object that is being made; a name may come twice, for the reader of rows to refuse.
 #[derive(Debug, Default)]
-struct Row(Vec<(String, String)>);
+struct Row(String);
 
 impl Row {
-    fn put(&mut self, name: &str, raw: &str) {
-        self.0.push((name.to_owned(), raw.to_owned()));
+    fn with_capacity(bytes: usize) -> Self {
+        Self(String::with_capacity(bytes))
     }
 
-    fn written(&self) -> String {
-        let members: Vec<String> = self.0.iter().map(|(name, raw)| format!("{}:{raw}", quoted(name))).collect();
-        format!("{{{}}}", members.join(","))
+    fn put(&mut self, name: &str, raw: &str) {
+        self.0.push(if self.0.is_empty() { '{' } else { ',' });
+        put_quoted(&mut self.0, name);
+        self.0.push(':');
+        self.0.push_str(raw);
+    }
+
+    fn written(mut self) -> String {
+        self.0.push_str(if self.0.is_empty() { "{}" } else { "}" });
+        self.0
     }
 }
 
 /// A value as a JSON string, or null; `None` where it holds others.
-fn as_text(raw: &str) -> Option<String> {
+fn as_text(raw: &str) -> Option<Cow<'_, str>> {
     match kind_of(raw) {
-        Kind::String | Kind::Null => Some(raw.to_owned()),
-        Kind::Number | Kind::True | Kind::False => Some(quoted(raw)),
+        Kind::String | Kind::Null => Some(raw.into()),
+        Kind::Number | Kind::True | Kind::False => Some(quoted(raw).into()),
         Kind::Object | Kind::Array => None,
     }
 }

@@ -56,7 +56,21 @@ pub(in crate::ingest) fn lexer(text: &str) -> Lexer<'_> {
 
 /// A text as JSON.
 pub(in crate::ingest) fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let mut quoted = String::with_capacity(text.len() + 2);
+    put_quoted(&mut quoted, text);
+    quoted
+}
+
+/// Adds a text as JSON.
+pub(in crate::ingest) fn put_quoted(out: &mut String, text: &str) {
+    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&serde_json::Value::from(text).to_string());
+    }
 }
 
 /// What kind of value a text is.
