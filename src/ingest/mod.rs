@@ -48,6 +48,7 @@ mod memory;
 mod moments;
 mod pace;
 mod parquet_file;
+mod parquet_lengths;
 mod partition;
 mod path;
 mod queue;

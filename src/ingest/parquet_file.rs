@@ -13,6 +13,7 @@ use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use super::columns::Shape;
 use super::decode::{Decoded, Reading, guarded, not_readable};
+use super::parquet_lengths;
 use super::sink::Sink;
 use super::thrift::{FOOTER, PAGE, Walked, walk};
 use crate::error::{Error, Kind, Result};
@@ -87,7 +88,7 @@ fn check_footer(file: &[u8]) -> Result<()> {
 }
 
 /// Refuses pages that unpack to more than is allowed in all, or that are not as their headers say.
-fn check_pages(file: &[u8], metadata: &ParquetMetaData, most: usize) -> Result<()> {
+fn check_pages(file: &Bytes, metadata: &ParquetMetaData, most: usize) -> Result<()> {
     let (mut unpacked, mut left) = (0_usize, file.len());
     for chunk in metadata.row_groups().iter().flat_map(RowGroupMetaData::columns) {
         let (start, length) = chunk.byte_range();
@@ -97,22 +98,50 @@ fn check_pages(file: &[u8], metadata: &ParquetMetaData, most: usize) -> Result<(
         let mut pages = pages.ok_or_else(|| not_readable(WHAT))?;
         // No byte is of two chunks: what is walked through is never more than there is.
         left = left.checked_sub(pages.len()).ok_or_else(|| not_readable(WHAT))?;
+        let mut packs_lengths = false;
         while !pages.is_empty() {
-            let (bytes, rest) = page(pages).ok_or_else(|| not_readable(WHAT))?;
-            unpacked = unpacked.saturating_add(bytes);
+            let (found, rest) = page(pages).ok_or_else(|| not_readable(WHAT))?;
+            unpacked = unpacked.saturating_add(found.bytes);
+            packs_lengths |= found.packs_lengths;
             check_size(unpacked, most)?;
             pages = rest;
+        }
+        if packs_lengths && !parquet_lengths::are_there(file, chunk, most) {
+            return Err(not_readable(WHAT));
         }
     }
     Ok(())
 }
 
-/// Bytes that the first page unpacks to, and the pages behind it.
-fn page(pages: &[u8]) -> Option<(usize, &[u8])> {
-    let Walked { length, numbers: [_, unpacked, packed] } = walk(pages, &PAGE)?;
+/// What the header of a page says.
+#[derive(Debug, PartialEq, Eq)]
+struct Headed {
+    /// Bytes that it unpacks to.
+    bytes: usize,
+    /// Whether it packs lengths of texts together.
+    packs_lengths: bool,
+}
+
+/// Where a page's header has the number of its values, by its kind, and where its encoding.
+const DICTIONARY_VALUES: (i64, i64) = (7, 1);
+const ENCODINGS: [(i64, i64); 2] = [(5, 2), (8, 4)];
+
+/// `DELTA_LENGTH_BYTE_ARRAY` and `DELTA_BYTE_ARRAY`
+const PACKED_LENGTHS: [i64; 2] = [6, 7];
+
+/// The first page, and the pages behind it. A dictionary that claims more values than it has bytes is none.
+fn page(pages: &[u8]) -> Option<(Headed, &[u8])> {
+    let walked = walk(pages, &PAGE)?;
+    let Walked { length, numbers: [_, unpacked, packed], .. } = walked;
     let size = |number: Option<i64>| usize::try_from(number?).ok();
     let rest = pages[length..].get(size(packed)?..)?;
-    Some((size(unpacked)?, rest))
+    let bytes = size(unpacked)?;
+    let (field, values) = DICTIONARY_VALUES;
+    if walked.inner(field, values).is_some_and(|values| size(Some(values)).is_none_or(|values| values > bytes)) {
+        return None;
+    }
+    let packs = |(field, id)| walked.inner(field, id).is_some_and(|encoding| PACKED_LENGTHS.contains(&encoding));
+    Some((Headed { bytes, packs_lengths: ENCODINGS.into_iter().any(packs) }, rest))
 }
 
 fn check_size(bytes: usize, most: usize) -> Result<()> {
@@ -157,7 +186,8 @@ mod tests {
     #[test]
     fn a_page_is_as_large_as_its_header_says() {
         let bomb = [&[0x15, 0x00, 0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0x15, 0x04, 0x00][..], b"xxmore"].concat();
-        assert_eq!(page(&bomb), Some((0x7fff_ffff, &b"more"[..])));
+        let headed = Headed { bytes: 0x7fff_ffff, packs_lengths: false };
+        assert_eq!(page(&bomb), Some((headed, &b"more"[..])));
         for damaged in [&bomb[..12], &bomb[..8], &[0x15, 0x00, 0x00], &[0x15, 0x00, 0x15, 0x01, 0x15, 0x00, 0x00]] {
             assert_eq!(page(damaged), None, "{damaged:?}");
         }

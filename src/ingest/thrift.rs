@@ -5,6 +5,9 @@
 //! there, and every field that a reader knows must be of the kind that the format gives it, because readers go by a field's
 //! number and not by what it says it is. Whoever builds it afterwards needs no more memory than it is long, times a constant.
 
+/// Numbers in structures that are kept: a page's header has fewer.
+const INNER_MAX: usize = 64;
+
 /// Levels of structures inside each other.
 const DEPTH_MAX: usize = 32;
 
@@ -157,25 +160,40 @@ impl Form {
 }
 
 /// A structure that was walked through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Walked {
     /// Bytes that it takes.
     pub(super) length: usize,
     /// The whole numbers among its fields 1, 2 and 3.
     pub(super) numbers: [Option<i64>; 3],
+    /// The whole numbers in structures among its fields: the field's number, that of the number's own field, and it.
+    pub(super) inner: Vec<(i64, i64, i64)>,
+}
+
+impl Walked {
+    /// The number of a field of the structure that a field is.
+    pub(super) fn inner(&self, outer: i64, id: i64) -> Option<i64> {
+        // Of two the last is taken, as readers do.
+        self.inner.iter().rfind(|found| (found.0, found.1) == (outer, id)).map(|found| found.2)
+    }
 }
 
 /// Walks through the structure that these bytes begin with; `None` where it claims what is not there, or is another than it
 /// should be.
 pub(super) fn walk(bytes: &[u8], fields: &'static Fields) -> Option<Walked> {
     let mut walker = Walker { bytes, at: 0 };
-    let mut numbers = [None; 3];
-    walker.structure(0, fields, &mut |id, number| {
-        if let Some(place) = usize::try_from(id - 1).ok().and_then(|index| numbers.get_mut(index)) {
-            *place = Some(number);
+    let (mut numbers, mut inner) = ([None; 3], Vec::new());
+    walker.structure((0, 0), fields, &mut |(outer, id), number| match outer {
+        0 => {
+            if let Some(place) = usize::try_from(id - 1).ok().and_then(|index| numbers.get_mut(index)) {
+                *place = Some(number);
+            }
         }
+        // Of a footer's lists nothing is kept.
+        outer if inner.len() < INNER_MAX => inner.push((outer, id, number)),
+        _ => {}
     })?;
-    Some(Walked { length: walker.at, numbers })
+    Some(Walked { length: walker.at, numbers, inner })
 }
 
 struct Walker<'a> {
@@ -215,7 +233,13 @@ impl Walker<'_> {
         (count <= self.bytes.len() - self.at).then_some(count)
     }
 
-    fn structure(&mut self, depth: usize, fields: &'static Fields, take: &mut dyn FnMut(i64, i64)) -> Option<()> {
+    /// Walks through a structure that is the field `outer` of one at the top, if it is; then its numbers are taken.
+    fn structure(
+        &mut self,
+        (depth, outer): (usize, i64),
+        fields: &'static Fields,
+        take: &mut dyn FnMut((i64, i64), i64),
+    ) -> Option<()> {
         let mut id = 0_i64;
         loop {
             let head = self.byte()?;
@@ -234,7 +258,8 @@ impl Walker<'_> {
             match kind {
                 // The field's kind is its value: true or false.
                 1 | 2 => {}
-                4..=6 => take(id, self.number()?),
+                4..=6 => take((outer, id), self.number()?),
+                12 if depth == 0 => self.structure((1, id), known.map_or(&[], Form::fields), take)?,
                 kind => self.value(kind, depth, known)?,
             }
         }
@@ -251,7 +276,7 @@ impl Walker<'_> {
             8 => self.count().and_then(|length| self.pass(length)),
             9 | 10 => self.list(depth + 1, known),
             11 => self.map(depth + 1),
-            12 => self.structure(depth + 1, known.map_or(&[], Form::fields), &mut |_, _| {}),
+            12 => self.structure((depth + 1, 0), known.map_or(&[], Form::fields), &mut |_, _| {}),
             _ => None,
         }
     }
@@ -295,13 +320,22 @@ mod tests {
         let mut bytes = vec![0x15, 0x04, 0x15, 0x01, 0x19, 0x28, 2, b'a', b'b', 0, 0x11, 0x1c, 0x17];
         bytes.extend_from_slice(&[0; 8]);
         bytes.extend_from_slice(&[0, 0x1b, 1, 0x53, 0x06, 0x07, 0x36, 0x80, 0x01, 0]);
-        let whole = Walked { length: bytes.len(), numbers: [Some(2), Some(-1), None] };
-        assert_eq!(walk(&bytes, &[]), Some(whole));
+        let whole = Walked { length: bytes.len(), numbers: [Some(2), Some(-1), None], inner: Vec::new() };
+        assert_eq!(walk(&bytes, &[]), Some(whole.clone()));
         for cut in 0..bytes.len() {
             assert_eq!(walk(&bytes[..cut], &[]), None, "{cut}");
         }
         bytes.extend_from_slice(b"more");
         assert_eq!(walk(&bytes, &[]), Some(whole), "what follows is another's");
+    }
+
+    #[test]
+    fn numbers_of_inner_structures_are_told() {
+        // 5: struct {1: i32 -2, 2: i32 7, 5: struct {3: i32 1}, 2: i32 6}
+        let header = [0x5c, 0x15, 0x03, 0x15, 0x0e, 0x3c, 0x35, 0x02, 0x00, 0x05, 0x04, 0x0c, 0x00, 0x00];
+        let walked = walk(&header, &[]).expect("a structure");
+        assert_eq!(walked.inner, [(5, 1, -2), (5, 2, 7), (5, 2, 6)]);
+        assert_eq!((walked.inner(5, 2), walked.inner(5, 3), walked.inner(7, 1)), (Some(6), None, None));
     }
 
     #[test]
