@@ -37,8 +37,9 @@ impl Ingest {
     pub(super) async fn tried(&self, table: &TableName, options: &AppendOptions, read: Read) -> Result<Read> {
         let Read { existing, understood, memory, bytes } = read;
         let as_it_is = |understood, memory| Ok(Read { existing: existing.clone(), understood, memory, bytes });
+        let asks = |first: &Decoded| existing.is_none() || !first.wishes.is_empty();
         let first = match understood {
-            Understood::Decoded(first) if !first.is_refused() && first.rows > 0 => first,
+            Understood::Decoded(first) if !first.is_refused() && first.rows > 0 && asks(&first) => first,
             understood => return as_it_is(understood, memory),
         };
         let wishes = &first.wishes;

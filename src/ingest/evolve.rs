@@ -30,12 +30,10 @@ pub(super) enum Wish {
 /// The schema of a new table that has what is wished for. Ids are handed out as they come: the catalog gives fresh ones.
 pub(super) fn first_schema(wishes: &[Wish]) -> Result<Schema> {
     let none = Schema { schema_id: 0, fields: Vec::new(), identifier_field_ids: Vec::new(), extra: Default::default() };
-    let (schema, columns) = grown(&none, 0, wishes)?.ok_or_else(|| {
+    with_more(&none, wishes)?.ok_or_else(|| {
         Error::new(Kind::Unprocessable, "The first rows of a new table name no column with a value")
             .with_code("no_columns")
-    })?;
-    check_width(columns, limits::INGEST_COLUMNS_MAX)?;
-    Ok(schema)
+    })
 }
 
 /// Grows a table by what is wished for and returns it as it is then.
@@ -61,17 +59,19 @@ pub(super) async fn grow(catalog: &Catalog, name: &TableName, uuid: &str, wishes
 
 /// A table's schema with what is wished for; `None` where it has it.
 pub(super) fn with(metadata: &TableMetadata, wishes: &[Wish]) -> Result<Option<Schema>> {
-    let schema = metadata.current_schema()?;
-    let Some((grown, columns)) = grown(schema, metadata.last_column_id, wishes)? else { return Ok(None) };
-    check_width(columns, super::settings::max_columns(&metadata.properties))?;
-    Ok(Some(grown))
+    let most = super::settings::max_columns(&metadata.properties);
+    bounded(metadata.current_schema()?, metadata.last_column_id, wishes, most)
 }
 
 /// The schema of a table that is still to be made, with what is wished for; `None` where it has it.
 pub(super) fn with_more(schema: &Schema, wishes: &[Wish]) -> Result<Option<Schema>> {
     let last = schema.by_id().keys().max().copied().unwrap_or(0);
-    let Some((grown, columns)) = grown(schema, last, wishes)? else { return Ok(None) };
-    check_width(columns, limits::INGEST_COLUMNS_MAX)?;
+    bounded(schema, last, wishes, limits::INGEST_COLUMNS_MAX)
+}
+
+fn bounded(schema: &Schema, last_column_id: i32, wishes: &[Wish], most: usize) -> Result<Option<Schema>> {
+    let Some((grown, columns)) = grown(schema, last_column_id, wishes)? else { return Ok(None) };
+    check_width(columns, most)?;
     Ok(Some(grown))
 }
 

@@ -136,11 +136,15 @@ fn page(pages: &[u8]) -> Option<(Headed, &[u8])> {
     let size = |number: Option<i64>| usize::try_from(number?).ok();
     let rest = pages[length..].get(size(packed)?..)?;
     let bytes = size(unpacked)?;
-    let (field, values) = DICTIONARY_VALUES;
-    if walked.inner(field, values).is_some_and(|values| size(Some(values)).is_none_or(|values| values > bytes)) {
+    // Readers cut a number to 32 bits: it would be another to them.
+    if walked.inner.iter().any(|found| i32::try_from(found.2).is_err()) {
         return None;
     }
-    let packs = |(field, id)| walked.inner(field, id).is_some_and(|encoding| PACKED_LENGTHS.contains(&encoding));
+    let (field, values) = DICTIONARY_VALUES;
+    if walked.inner(field, values).any(|values| size(Some(values)).is_none_or(|values| values > bytes)) {
+        return None;
+    }
+    let packs = |(field, id)| walked.inner(field, id).any(|encoding| PACKED_LENGTHS.contains(&encoding));
     Some((Headed { bytes, packs_lengths: ENCODINGS.into_iter().any(packs) }, rest))
 }
 
@@ -188,6 +192,18 @@ mod tests {
         let bomb = [&[0x15, 0x00, 0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0x15, 0x04, 0x00][..], b"xxmore"].concat();
         let headed = Headed { bytes: 0x7fff_ffff, packs_lengths: false };
         assert_eq!(page(&bomb), Some((headed, &b"more"[..])));
+        // Encodings of lengths packed together, in pages of either version; and one that is that to who cuts it to 32 bits.
+        let page_of = |header: &[u8]| {
+            let bytes = [&[0x15, 0x00, 0x15, 0x02, 0x15, 0x04][..], header, &[0x00], b"xx"].concat();
+            page(&bytes).map(|(headed, _)| headed.packs_lengths)
+        };
+        assert_eq!(page_of(&[0x2c, 0x25, 0x0e, 0x00]), Some(true));
+        assert_eq!(page_of(&[0x2c, 0x25, 0x0e, 0x05, 0x04, 0x00, 0x00]), Some(true), "said once and once otherwise");
+        assert_eq!(page_of(&[0x5c, 0x45, 0x0c, 0x00]), Some(true));
+        assert_eq!(page_of(&[0x2c, 0x25, 0x00, 0x00]), Some(false));
+        assert_eq!(page_of(&[0x2c, 0x25, 0x8e, 0x80, 0x80, 0x80, 0x20, 0x00]), None);
+        assert_eq!(page_of(&[0x4c, 0x15, 0x02, 0x00]), Some(false), "a dictionary of a value");
+        assert_eq!(page_of(&[0x4c, 0x15, 0x04, 0x00]), None, "and of more than it has bytes");
         for damaged in [&bomb[..12], &bomb[..8], &[0x15, 0x00, 0x00], &[0x15, 0x00, 0x15, 0x01, 0x15, 0x00, 0x00]] {
             assert_eq!(page(damaged), None, "{damaged:?}");
         }

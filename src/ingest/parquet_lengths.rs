@@ -14,6 +14,8 @@ use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescriptor;
 
+use super::thrift::varint;
+
 /// Whether the lengths that the pages of a chunk claim are there; at most `most` bytes of them in a page. A chunk that
 /// cannot be read is refused by its reader.
 pub(super) fn are_there(file: &Bytes, chunk: &ColumnChunkMetaData, most: usize) -> bool {
@@ -58,7 +60,7 @@ fn of_page(page: &Page, column: &ColumnDescriptor, most: usize) -> Option<()> {
 /// Bytes that a block of numbers takes ("Delta encoding"), of which there are at most `most`.
 fn numbers(data: &[u8], most: usize) -> Option<usize> {
     let mut at = 0;
-    let [block, minis, count] = [(); 3].map(|()| varint(data, &mut at));
+    let [block, minis, count] = [(); 3].map(|()| usize::try_from(varint(data, &mut at)?).ok());
     let (block, minis, count) = (block?, minis?, count?);
     varint(data, &mut at)?;
     let each = block.checked_div(minis).filter(|each| each * minis == block && each % 32 == 0 && block % 128 == 0)?;
@@ -78,20 +80,6 @@ fn numbers(data: &[u8], most: usize) -> Option<usize> {
         }
     }
     Some(at)
-}
-
-/// A number of variable length, as it is written.
-fn varint(data: &[u8], at: &mut usize) -> Option<usize> {
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let byte = *data.get(*at)?;
-        *at += 1;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return usize::try_from(value).ok();
-        }
-    }
-    None
 }
 
 #[cfg(test)]

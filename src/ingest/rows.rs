@@ -468,7 +468,7 @@ fn twice() -> Misfit {
     Misfit::new("duplicate_key", "the field stands twice in one object")
 }
 
-/// Whether a value holds nothing that could be a column's.
+/// Whether a value holds nothing that could be a column's: null, or lists and objects of nothing.
 fn is_nothing(lexer: &mut Lexer<'_>, depth: usize) -> bool {
     let mut nothing = true;
     let read = match lexer.kind() {

@@ -5,7 +5,7 @@
 //! there, and every field that a reader knows must be of the kind that the format gives it, because readers go by a field's
 //! number and not by what it says it is. Whoever builds it afterwards needs no more memory than it is long, times a constant.
 
-/// Numbers in structures that are kept: a page's header has fewer.
+/// Numbers in structures that a structure may have: none that is meant well has as many.
 const INNER_MAX: usize = 64;
 
 /// Levels of structures inside each other.
@@ -171,10 +171,9 @@ pub(super) struct Walked {
 }
 
 impl Walked {
-    /// The number of a field of the structure that a field is.
-    pub(super) fn inner(&self, outer: i64, id: i64) -> Option<i64> {
-        // Of two the last is taken, as readers do.
-        self.inner.iter().rfind(|found| (found.0, found.1) == (outer, id)).map(|found| found.2)
+    /// What a field of the structure that a field is says, as often as it stands there.
+    pub(super) fn inner(&self, outer: i64, id: i64) -> impl Iterator<Item = i64> {
+        self.inner.iter().filter(move |found| (found.0, found.1) == (outer, id)).map(|found| found.2)
     }
 }
 
@@ -189,11 +188,24 @@ pub(super) fn walk(bytes: &[u8], fields: &'static Fields) -> Option<Walked> {
                 *place = Some(number);
             }
         }
-        // Of a footer's lists nothing is kept.
-        outer if inner.len() < INNER_MAX => inner.push((outer, id, number)),
+        outer if inner.len() <= INNER_MAX => inner.push((outer, id, number)),
         _ => {}
     })?;
-    Some(Walked { length: walker.at, numbers, inner })
+    (inner.len() <= INNER_MAX).then_some(Walked { length: walker.at, numbers, inner })
+}
+
+/// A number of variable length, and the place behind it.
+pub(super) fn varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
+    let mut value = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let byte = *bytes.get(*at)?;
+        *at += 1;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
 }
 
 struct Walker<'a> {
@@ -209,15 +221,7 @@ impl Walker<'_> {
     }
 
     fn varint(&mut self) -> Option<u64> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
+        varint(self.bytes, &mut self.at)
     }
 
     /// A whole number, which is written so that small negative ones are short.
@@ -335,7 +339,11 @@ mod tests {
         let header = [0x5c, 0x15, 0x03, 0x15, 0x0e, 0x3c, 0x35, 0x02, 0x00, 0x05, 0x04, 0x0c, 0x00, 0x00];
         let walked = walk(&header, &[]).expect("a structure");
         assert_eq!(walked.inner, [(5, 1, -2), (5, 2, 7), (5, 2, 6)]);
-        assert_eq!((walked.inner(5, 2), walked.inner(5, 3), walked.inner(7, 1)), (Some(6), None, None));
+        let said = |outer, id| walked.inner(outer, id).collect::<Vec<_>>();
+        assert_eq!((said(5, 2), said(5, 3), said(7, 1)), (vec![7, 6], vec![], vec![]));
+        // Nor can one be hidden behind others.
+        let many = |count: usize| [&[0x5c][..], &[0x05, 0x04, 0x0c].repeat(count), &[0, 0]].concat();
+        assert!(walk(&many(INNER_MAX), &[]).is_some() && walk(&many(INNER_MAX + 1), &[]).is_none());
     }
 
     #[test]

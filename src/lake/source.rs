@@ -93,3 +93,31 @@ fn unreachable(location: &str, error: object_store::Error) -> Error {
         error => Error::new(Kind::Unavailable, format!("{location} cannot be read now")).because(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt;
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_object_is_read_as_the_version_that_was_listed() {
+        let store = Arc::new(InMemory::new());
+        let source = Source { store: Arc::<InMemory>::clone(&store), root: "s3://bucket/".to_owned() };
+        let put = async |text: &'static str| {
+            store.put(&Path::from("day/a.csv"), Bytes::from_static(text.as_bytes()).into()).await.expect("put");
+        };
+        put("id\n1\n").await;
+        let listed = source.list("s3://bucket/day", |name| name == "a.csv").await.expect("listed");
+        let [entry] = &listed[..] else { panic!("{listed:?}") };
+        let read = async |etag: Option<&str>| source.read(&entry.location, etag, 0..100).await;
+        assert!(entry.etag.is_some() && entry.size == 5);
+        assert_eq!(&read(entry.etag.as_deref()).await.expect("read")[..], b"id\n1\n");
+        put("id\n2\n").await;
+        let changed = read(entry.etag.as_deref()).await.expect_err("another version");
+        assert_eq!(changed.kind(), Kind::Conflict);
+        assert!(changed.message().contains("s3://bucket/day/a.csv was changed"), "{changed}");
+        assert_eq!(&read(None).await.expect("as it is now")[..], b"id\n2\n");
+    }
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::container::Refused;
+use super::container::{Refused, number, size, take};
 use crate::limits;
 
 /// How values of a type stand in bytes.
@@ -39,11 +39,11 @@ impl Shape {
     /// Goes over a value.
     pub(super) fn skip(&self, rest: &mut &[u8]) -> Result<(), Refused> {
         match self {
-            Self::Bytes(count) => pass(rest, *count),
+            Self::Bytes(count) => take(rest, *count).map(drop),
             Self::Number => number(rest).map(drop),
             Self::Sized => {
-                let size = number(rest)?;
-                pass(rest, usize::try_from(size).map_err(|_| "a size in it is negative")?)
+                let bytes = size(rest)?;
+                take(rest, bytes).map(drop)
             }
             Self::Items(item) => skip_items(item, rest),
             Self::Union(branches) => {
@@ -80,25 +80,6 @@ fn skip_items(item: &Shape, rest: &mut &[u8]) -> Result<(), Refused> {
             item.skip(rest)?;
         }
     }
-}
-
-fn pass(rest: &mut &[u8], count: usize) -> Result<(), Refused> {
-    *rest = rest.get(count..).ok_or("a record is cut off")?;
-    Ok(())
-}
-
-/// A number in the variable-length form, positive and negative ones by turns.
-fn number(rest: &mut &[u8]) -> Result<i64, Refused> {
-    let mut bits = 0_u64;
-    for at in 0..10 {
-        let (byte, behind) = rest.split_first().ok_or("a record is cut off")?;
-        *rest = behind;
-        bits |= u64::from(byte & 0x7f) << (at * 7);
-        if byte & 0x80 == 0 {
-            return Ok((bits >> 1).cast_signed() ^ -(bits & 1).cast_signed());
-        }
-    }
-    Err("a number in it is too large")
 }
 
 /// Reads a schema.

@@ -40,9 +40,8 @@ impl Records {
         let mut rest = file.get(start..).ok_or("its header is cut off")?;
         let (mut count, mut data) = (0_usize, Vec::new());
         while !rest.is_empty() {
-            let records = number(&mut rest)?;
-            let size = number(&mut rest)?;
-            let block = take(&mut rest, size)?;
+            let (records, bytes) = (size(&mut rest)?, size(&mut rest)?);
+            let block = take(&mut rest, bytes)?;
             if take(&mut rest, SYNC_BYTES)? != header.sync() {
                 return Err("a block does not end where it says");
             }
@@ -91,22 +90,26 @@ fn check_block(record: &Shape, records: usize, mut data: &[u8]) -> Result<(), Re
     if data.is_empty() { Ok(()) } else { Err(another) }
 }
 
-fn take<'a>(rest: &mut &'a [u8], size: usize) -> Result<&'a [u8], Refused> {
+/// So many bytes.
+pub(super) fn take<'a>(rest: &mut &'a [u8], size: usize) -> Result<&'a [u8], Refused> {
     let (taken, after) = rest.split_at_checked(size).ok_or("it is cut off")?;
     *rest = after;
     Ok(taken)
 }
 
 /// A number that is not negative, in the variable-length form.
-fn number(rest: &mut &[u8]) -> Result<usize, Refused> {
+pub(super) fn size(rest: &mut &[u8]) -> Result<usize, Refused> {
+    usize::try_from(number(rest)?).map_err(|_| "a number in it is negative")
+}
+
+/// A number in the variable-length form, positive and negative ones by turns.
+pub(super) fn number(rest: &mut &[u8]) -> Result<i64, Refused> {
     let mut bits = 0_u64;
     for at in 0..10 {
         let byte = take(rest, 1)?[0];
-        bits |= u64::from(byte & 0x7f).checked_shl(at * 7).ok_or("a number in it is too large")?;
+        bits |= u64::from(byte & 0x7f) << (at * 7);
         if byte & 0x80 == 0 {
-            // Even numbers are the positive ones.
-            let positive = bits.is_multiple_of(2).then(|| usize::try_from(bits / 2).ok()).flatten();
-            return positive.ok_or("a number in it is negative");
+            return Ok((bits >> 1).cast_signed() ^ -(bits & 1).cast_signed());
         }
     }
     Err("a number in it is too large")
