@@ -5,6 +5,7 @@
 //! out as they are; the compressed form and the one with referenced snapshots only are made when first asked for. The
 //! cache is bounded in bytes.
 
+use std::any::Any;
 use std::io::Write;
 use std::num::NonZero;
 use std::ops::Range;
@@ -79,6 +80,7 @@ pub struct Loaded {
     metadata_end: usize,
     refs: OnceLock<Body>,
     locations: OnceLock<Vec<String>>,
+    worked_out: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Loaded {
@@ -93,8 +95,20 @@ impl Loaded {
         let hash = hash_of(&[metadata_location.as_deref().unwrap_or_default().as_bytes(), config.as_bytes()]);
         let etags = ["all", "refs"].map(|mode| format!("\"{hash:016x}-{mode}\""));
         let (all, metadata_end) = (answer.body(), answer.metadata.end);
-        let (refs, locations) = Default::default();
-        Self { metadata, metadata_location, local, config, etags, all, metadata_end, refs, locations }
+        let (refs, locations, worked_out) = Default::default();
+        Self { metadata, metadata_location, local, config, etags, all, metadata_end, refs, locations, worked_out }
+    }
+
+    /// What somebody works out of the metadata, done once and kept as long as the metadata is. There is room for one kind
+    /// of thing; any other is worked out each time.
+    pub fn worked_out<T: Any + Send + Sync>(&self, work_out: impl FnOnce(&TableMetadata) -> T) -> Arc<T> {
+        if let Some(Ok(known)) = self.worked_out.get().map(|known| Arc::clone(known).downcast()) {
+            return known;
+        }
+        let made = Arc::new(work_out(&self.metadata));
+        // Of two at once one is kept; both are the same.
+        self.worked_out.get_or_init(|| Arc::<T>::clone(&made));
+        made
     }
 
     /// Where the table's files are: its own location first, those that its properties name, and those that it was at when

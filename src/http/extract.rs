@@ -232,6 +232,9 @@ impl<S: Sync> FromRequestParts<S> for Query {
 
 fn parse_query(text: &str) -> Result<Vec<(String, String)>> {
     let decode = |part: &str| -> Result<String> {
+        if is_plain(part) {
+            return Ok(part.to_owned());
+        }
         let spaced = part.replace('+', " ");
         let text = percent_decode_str(&spaced).decode_utf8();
         text.map(Into::into).map_err(|_| Error::malformed(format!("Query {part:?} is not UTF-8 when decoded")))

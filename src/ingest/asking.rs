@@ -44,7 +44,10 @@ impl Ingest {
         };
         let wishes = &first.wishes;
         let (schema, reading) = match existing.as_deref() {
-            Some(Loaded { metadata, .. }) => (evolve::with(metadata, wishes)?, self.reading(table, metadata, options)?),
+            Some(loaded) => {
+                let habits = self.habits_of(table, loaded)?;
+                (evolve::with(&loaded.metadata, wishes)?, self.reading(table, (loaded, &habits), options)?)
+            }
             None => {
                 let schema = match options.events {
                     true => evolve::with_more(&create::described_for_events(options)?.schema, wishes)?,
@@ -103,7 +106,9 @@ impl Ingest {
                 None => Box::pin(create::of_rows(self, table, &decoded.wishes, options)).await?,
             };
             failpoint::at("ingest.created")?;
-            let (readers, reading) = (self.shapes.of(&grown.metadata)?, self.reading(table, &grown.metadata, options)?);
+            let habits = self.habits_of(table, &grown)?;
+            let reading = self.reading(table, (&grown, &habits), options)?;
+            let readers = self.readers(&habits, &grown)?;
             decoded = match tried.take() {
                 Some(tried) if tried.is_of(readers.shape.arrow.fields(), &reading) => tried.decoded,
                 _ => {

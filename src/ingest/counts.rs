@@ -21,7 +21,8 @@ struct Known {
     /// What stands before the names of tables: those of another warehouse than the default have its name.
     warehouse: String,
     tables: Mutex<BTreeSet<String>>,
-    counters: RwLock<HashMap<Labels, Counter>>,
+    /// By table, as it is called here: found without making a name of it.
+    counters: RwLock<HashMap<String, Vec<(Labels, Counter)>>>,
     of_each: OnceLock<OfEach>,
 }
 
@@ -47,10 +48,10 @@ impl std::fmt::Debug for Known {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// A counter of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Labels {
     name: &'static str,
-    table: String,
     others: [(&'static str, &'static str); 3],
 }
 
@@ -101,18 +102,26 @@ impl Counts {
     }
 
     fn add(&self, name: &'static str, table: &str, others: [(&'static str, &'static str); 3], by: u64) {
-        let labels = Labels { name, table: self.label(table), others };
-        let known = self.0.counters.read().unwrap_or_else(PoisonError::into_inner).get(&labels).cloned();
-        known.unwrap_or_else(|| self.make(labels)).increment(by);
+        let labels = Labels { name, others };
+        let known = {
+            let counters = self.0.counters.read().unwrap_or_else(PoisonError::into_inner);
+            let of_table = counters.get(table).into_iter().flatten();
+            of_table.into_iter().find(|(of, _)| *of == labels).map(|(_, counter)| counter.clone())
+        };
+        known.unwrap_or_else(|| self.make(table, labels)).increment(by);
     }
 
-    fn make(&self, labels: Labels) -> Counter {
-        let mut pairs: Vec<(&'static str, SharedString)> = vec![("table", labels.table.clone().into())];
+    fn make(&self, table: &str, labels: Labels) -> Counter {
+        let mut pairs: Vec<(&'static str, SharedString)> = vec![("table", self.label(table).into())];
         pairs.extend(labels.others.iter().filter(|pair| **pair != NONE).map(|(key, value)| (*key, (*value).into())));
         let counter = metrics::counter!(labels.name, &pairs);
-        let mut known = self.0.counters.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() < limits::METRIC_TABLES_MAX * 16 {
-            known.insert(labels, counter.clone());
+        let mut counters = self.0.counters.write().unwrap_or_else(PoisonError::into_inner);
+        if counters.contains_key(table) || counters.len() < limits::METRIC_TABLES_MAX {
+            let of_table = counters.entry(table.to_owned()).or_default();
+            // Two may have looked for the same at once.
+            if of_table.iter().all(|(of, _)| *of != labels) {
+                of_table.push((labels, counter.clone()));
+            }
         }
         counter
     }

@@ -40,7 +40,7 @@ pub(super) struct Readers {
     /// Bytes that a row takes in columns whatever it holds.
     row_bytes: usize,
     /// Those that wait for a body, and bytes that their columns hold.
-    idle: Mutex<Vec<(TextReader, usize)>>,
+    idle: Mutex<Vec<(Box<TextReader>, usize)>>,
 }
 
 /// Text of which all rows fit.
@@ -64,7 +64,7 @@ impl Readers {
     pub(super) fn look(self: &Arc<Self>, reading: &Reading, body: Vec<u8>) -> Result<Option<Seen>> {
         let idle = self.locked().pop().filter(|(reader, _)| reader.reads_as(reading));
         let (mut reader, held) =
-            idle.map_or_else(|| TextReader::json(&self.shape, reading.clone()).map(|reader| (reader, 0)), Ok)?;
+            idle.map_or_else(|| TextReader::json(&self.shape, reading.clone()).map(|new| (Box::new(new), 0)), Ok)?;
         let Some(rows) = reader.take(&body) else { return Ok(None) };
         let columns = body.len() + rows * self.row_bytes;
         // Its values are garbage, which is thrown away now and then.
@@ -80,7 +80,7 @@ impl Readers {
         Ok(Some(Seen { text, rows, bytes }))
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, Vec<(TextReader, usize)>> {
+    fn locked(&self) -> std::sync::MutexGuard<'_, Vec<(Box<TextReader>, usize)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

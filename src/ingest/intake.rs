@@ -21,10 +21,11 @@ use super::held::{Held, Readers, Seen, Text};
 use super::inflate::{Encoding, Inflater};
 use super::lift::{Gone, lift};
 use super::memory::{Reserved, weight_of};
+use super::of_table::Habits;
 use super::rewriting::Rewriting;
 use super::rules::Facts;
-use super::verdict::{OnError, Verdicts};
-use super::{Append, AppendOptions, Ingest, create, events, settings};
+use super::verdict::Verdicts;
+use super::{Append, AppendOptions, Ingest, create, events};
 use crate::catalog::Loaded;
 use crate::catalog::metadata::TableMetadata;
 use crate::catalog::metadata::schema::Schema;
@@ -152,7 +153,8 @@ struct Body {
     most_bytes: usize,
     reading: Reading,
     readers: Arc<Readers>,
-    begun: Option<(Inflater, Reader)>,
+    /// Boxed, because a small body has no use for it and is moved about without.
+    begun: Option<Box<(Inflater, Reader)>>,
     counts: Counts,
     memory: Reserved,
     /// Bytes that came out of the inflater.
@@ -164,18 +166,20 @@ impl Body {
         if self.begun.is_none() {
             let (format, encoding) = self.how;
             let reader = Reader::new(format, &self.readers.shape, &self.reading)?;
-            self.begun = Some((Inflater::new(encoding, self.most_bytes)?, reader));
+            self.begun = Some(Box::new((Inflater::new(encoding, self.most_bytes)?, reader)));
         }
-        let Self { begun: Some((inflater, reader)), memory, bytes, .. } = self else { return Ok(()) };
+        let Self { begun: Some(begun), memory, bytes, .. } = self else { return Ok(()) };
+        let (inflater, reader) = &mut **begun;
         pieces.into_iter().try_for_each(|piece| inflater.feed(piece, &mut |text| take(reader, memory, bytes, text)))
     }
 
     /// Reads what came last.
     fn finish(mut self, rest: Vec<Bytes>) -> Result<(Understood, Reserved, usize)> {
         self.feed(rest)?;
-        let Self { begun: Some((mut inflater, mut reader)), mut memory, mut bytes, counts, .. } = self else {
+        let Self { begun: Some(begun), mut memory, mut bytes, counts, .. } = self else {
             return Err(Error::internal("A body was not begun"));
         };
+        let (mut inflater, mut reader) = *begun;
         inflater.finish(&mut |text| take(&mut reader, &mut memory, &mut bytes, text))?;
         counts.decoded(bytes);
         let decoded = reader.finish()?;
@@ -228,8 +232,8 @@ impl Ingest {
         let Append { table, options, .. } = &*request;
         match existing {
             Some(loaded) => {
-                self.complaints.look_at(table, &loaded.metadata);
-                Ok((self.reading(table, &loaded.metadata, options)?, self.shapes.of(&loaded.metadata)?))
+                let habits = self.habits_of(table, loaded)?;
+                Ok((self.reading(table, (loaded, &habits), options)?, self.readers(&habits, loaded)?))
             }
             None if !self.settings.auto_create => Err(Tabular::Table.missing(table)),
             None => {
@@ -299,15 +303,17 @@ impl Ingest {
     pub(super) fn reading(
         &self,
         table: &TableName,
-        metadata: &TableMetadata,
+        (loaded, habits): (&Loaded, &Habits),
         options: &AppendOptions,
     ) -> Result<Reading> {
-        settings::check_table(metadata)?;
-        let evolution = Evolution::of(options.schema, &metadata.properties)?;
-        let unknown = Unknown::of(options.unknown_fields, &metadata.properties, evolution)?;
-        let on_error = OnError::of(options.on_error, &metadata.properties)?;
-        let version = metadata.format_version;
-        Ok(Reading { on_error, evolution, unknown, version, ..self.reading_for(table, Some(metadata), options)? })
+        let evolution = habits.evolution(options.schema);
+        Ok(Reading {
+            evolution,
+            unknown: habits.unknown(options.unknown_fields, evolution),
+            on_error: habits.on_error(options.on_error),
+            version: loaded.metadata.format_version,
+            ..self.reading_for(table, Some(&loaded.metadata), options)?
+        })
     }
 
     /// How rows are read, but for what a table says of itself; of one that is not there yet, its rows are all there is.

@@ -135,6 +135,9 @@ impl Reserved {
     /// Gives back what is more than so many bytes need.
     pub(super) fn shrink(&mut self, bytes: usize) {
         let surplus = self.pages.saturating_sub(bytes.div_ceil(PAGE_BYTES).max(1));
+        if surplus == 0 {
+            return;
+        }
         let Some(permit) = self.permit.as_mut().and_then(|permit| permit.split(surplus)) else { return };
         drop(permit);
         self.pages -= surplus;
@@ -155,7 +158,8 @@ impl Reserved {
     fn grow(&mut self, bytes: usize) -> Result<()> {
         let pages = bytes.div_ceil(PAGE_BYTES);
         let mut taken = locked(&self.memory.taken);
-        let all = taken.get(&self.owner).copied().unwrap_or(0);
+        let of_table = taken.get_mut(&self.owner);
+        let all = of_table.as_deref().copied().unwrap_or(0);
         let others = all.saturating_sub(self.pages);
         if others > 0 && all + pages > self.memory.share {
             self.memory.hurry();
@@ -178,7 +182,10 @@ impl Reserved {
             Some(held) => held.merge(permit),
             none => *none = Some(permit),
         }
-        *taken.entry(self.owner.clone()).or_default() += pages;
+        match of_table {
+            Some(all) => *all += pages,
+            None => drop(taken.insert(self.owner.clone(), pages)),
+        }
         self.pages += pages;
         Ok(())
     }
@@ -186,7 +193,10 @@ impl Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.memory.give_back(&self.owner, self.pages);
+        // What another one took over is not this one's any more.
+        if self.pages > 0 {
+            self.memory.give_back(&self.owner, self.pages);
+        }
     }
 }
 

@@ -46,6 +46,7 @@ mod log;
 mod manner;
 mod memory;
 mod moments;
+mod of_table;
 mod pace;
 mod parquet_file;
 mod parquet_lengths;
@@ -116,7 +117,6 @@ use counts::Counts;
 use flush::Target;
 use intake::{Intake, Read, Received, Shapes};
 use memory::{Memory, Owner};
-use pace::Pace;
 use queue::Queues;
 use settings::Complaints;
 use waiting::{Carried, Waiting, Whom};
@@ -366,7 +366,7 @@ impl Ingest {
         (received, request_id): (Received, &str),
     ) -> Result<Box<Waiting>> {
         let Received { table, rows, count, verdicts, memory, bytes } = received;
-        let metadata = &table.metadata;
+        let (metadata, pace) = (&table.metadata, self.pace_of(&name, &table));
         let uuid = metadata.table_uuid.clone().ok_or_else(settings::no_uuid)?;
         let beside = match (verdicts.on_error, &verdicts.rejected[..]) {
             (_, []) | (OnError::Abort | OnError::Skip, _) => Vec::new(),
@@ -394,7 +394,7 @@ impl Ingest {
             claims,
             whom: Whom::Nobody(None),
             memory,
-            pace: Pace::of(&metadata.properties, self.memory.share_bytes() / 2),
+            pace,
             since: clock::tick(),
             tries: 0,
             lost: None,

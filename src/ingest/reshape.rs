@@ -131,7 +131,7 @@ fn commit_of(metadata: &TableMetadata, schema: Schema) -> Result<Commit> {
 
 /// The columns of a table after changes.
 fn reshaped(metadata: &TableMetadata, changes: &[Change]) -> Result<Schema> {
-    let evolution = Evolution::of(None, &metadata.properties)?;
+    let evolution = Evolution::said(&metadata.properties)?.unwrap_or(Evolution::AddColumns);
     let mut schema = Schema::clone(metadata.current_schema()?);
     let mut next = metadata.last_column_id;
     for change in changes {

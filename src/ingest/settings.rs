@@ -85,18 +85,16 @@ impl Evolution {
         }
     }
 
-    /// What a request, else the table, says.
-    pub(super) fn of(asked: Option<Self>, table: &IndexMap<String, String>) -> Result<Self> {
-        let said = table.get(SCHEMA).map(|word| Self::parse(word).ok_or_else(|| unsupported(SCHEMA, word)));
-        Ok(asked.or(said.transpose()?).unwrap_or(Self::AddColumns))
+    /// What the table says.
+    pub(super) fn said(table: &IndexMap<String, String>) -> Result<Option<Self>> {
+        word_of(table, SCHEMA, Self::parse)
     }
 }
 
 impl OnError {
-    /// What a request, else the table, says.
-    pub(super) fn of(asked: Option<Self>, table: &IndexMap<String, String>) -> Result<Self> {
-        let said = table.get(ON_ERROR).map(|word| Self::parse(word).ok_or_else(|| unsupported(ON_ERROR, word)));
-        Ok(asked.or(said.transpose()?).unwrap_or_default())
+    /// What the table says.
+    pub(super) fn said(table: &IndexMap<String, String>) -> Result<Option<Self>> {
+        word_of(table, ON_ERROR, Self::parse)
     }
 }
 
@@ -112,15 +110,15 @@ impl Unknown {
         }
     }
 
-    /// What a request, else the table, says; a table that never grows has no use for new columns.
-    pub(super) fn of(asked: Option<Self>, table: &IndexMap<String, String>, evolution: Evolution) -> Result<Self> {
-        let said =
-            table.get(UNKNOWN_FIELDS).map(|word| Self::parse(word).ok_or_else(|| unsupported(UNKNOWN_FIELDS, word)));
-        match (asked.or(said.transpose()?).unwrap_or(Self::Add), evolution) {
-            (Self::Add, Evolution::Strict) => Ok(Self::Refuse),
-            (said, _) => Ok(said),
-        }
+    /// What the table says.
+    pub(super) fn said(table: &IndexMap<String, String>) -> Result<Option<Self>> {
+        word_of(table, UNKNOWN_FIELDS, Self::parse)
     }
+}
+
+/// What a property says; an error where it says nothing that is known.
+fn word_of<T>(table: &IndexMap<String, String>, key: &str, parse: fn(&str) -> Option<T>) -> Result<Option<T>> {
+    table.get(key).map(|word| parse(word).ok_or_else(|| unsupported(key, word))).transpose()
 }
 
 /// Columns, inner ones counted, up to which rows may make a table grow.

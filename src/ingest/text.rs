@@ -7,7 +7,8 @@
 //!
 //! Where the table's schema may grow, a row that asks for more of it is a [`Wish`](super::evolve::Wish) and no fault. From
 //! the first such row on the text is kept, to be read again once the table has what was wished for. Rows that are left out
-//! have no wishes.
+//! have no wishes. Rows of windows before that are columns already and become what the table has now; of a number in a
+//! column of floats that is widened then (by one that no float comes near), there is what a float holds of it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
