@@ -111,14 +111,14 @@ impl Waiting {
         self.claims.is_empty() && self.beside.is_empty() && self.what.is_rows()
     }
 
-    /// Adds rows of the same schema that say nothing of themselves.
+    /// Adds rows of the same schema that say nothing of themselves. Whoever adds many gives back what memory they need less
+    /// together when all are there.
     pub(super) fn join(&mut self, other: Self) {
         self.count += other.count;
         self.bytes += other.bytes;
         self.left_out.rows += other.left_out.rows;
         self.rows.extend(other.rows);
         self.memory.join(other.memory);
-        self.memory.shrink(self.bytes);
     }
 
     /// Whether there are no rows, for no table.
