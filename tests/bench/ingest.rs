@@ -91,10 +91,10 @@ pub fn small() {
         ("ack=commit", server.address(), server.pid(), &push, 100_000),
         ("ack=wal   ", server.address(), server.pid(), &logged, 300_000),
     ] {
-        load::push(address, push, CONNECTIONS, count / 10);
+        load::push_from_one_thread(address, push, CONNECTIONS, count / 10);
         let mut took = Vec::new();
         let served = load::served_per_cpu_second(pid, || {
-            took = load::push(address, push, CONNECTIONS, count);
+            took = load::push_from_one_thread(address, push, CONNECTIONS, count);
             count as f64
         });
         let at = |percent: usize| took[took.len() * percent / 100] * 1e3;

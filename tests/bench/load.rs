@@ -1,10 +1,16 @@
-//! A load from blocking threads with requests made beforehand: the generator costs little and tells nothing of itself.
+//! A load from blocking threads, or from one that waits for all, with requests made beforehand: the generator costs
+//! little and tells nothing of itself.
 
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::LocalSet;
 
 use super::process::post;
 
@@ -29,21 +35,25 @@ impl Connection {
         while filled < whole {
             let read = self.stream.read(&mut self.buffer[filled.min(1 << 16)..]).expect("answered");
             assert!(read > 0, "the server closed the connection");
+            filled += read;
             if whole == usize::MAX {
-                filled += read;
-                let head = self.buffer[..filled].windows(4).position(|four| four == b"\r\n\r\n");
-                if let Some(head) = head {
-                    let text = String::from_utf8_lossy(&self.buffer[..head]).to_ascii_lowercase();
-                    let length = text.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
-                    whole = head + 4 + length.and_then(|length| length.parse::<usize>().ok()).expect("a length");
-                }
-            } else {
-                filled += read;
+                whole = length_of(&self.buffer[..filled]).unwrap_or(usize::MAX);
             }
         }
-        let status = std::str::from_utf8(&self.buffer[9..12]).expect("a status");
-        status.parse().expect("a status")
+        status_of(&self.buffer)
     }
+}
+
+/// Bytes of an answer, once its head is there.
+fn length_of(begun: &[u8]) -> Option<usize> {
+    let head = begun.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let text = String::from_utf8_lossy(&begun[..head]).to_ascii_lowercase();
+    let length = text.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+    Some(head + 4 + length.and_then(|length| length.parse::<usize>().ok()).expect("a length"))
+}
+
+fn status_of(answer: &[u8]) -> u16 {
+    std::str::from_utf8(&answer[9..12]).expect("a status").parse().expect("a status")
 }
 
 /// The bytes of a GET.
@@ -148,12 +158,19 @@ pub struct Push<'a> {
     pub body: &'a [u8],
 }
 
+impl Push<'_> {
+    fn request(&self) -> Vec<u8> {
+        let Self { path, kind, body } = self;
+        let length = body.len();
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
+        [head.as_bytes(), body].concat()
+    }
+}
+
 /// Pushes a body so many times over so many connections; how many seconds each answer took, sorted.
 pub fn push(address: SocketAddr, push: &Push<'_>, connections: usize, count: usize) -> Vec<f64> {
-    let Push { path, kind, body } = push;
-    let length = body.len();
-    let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
-    let request = [head.as_bytes(), body].concat();
+    let request = push.request();
     let left = AtomicU64::new(count as u64);
     let took = Mutex::new(Vec::with_capacity(count));
     std::thread::scope(|scope| {
@@ -174,6 +191,46 @@ pub fn push(address: SocketAddr, push: &Push<'_>, connections: usize, count: usi
     });
     let mut took = took.into_inner().expect("whole");
     took.sort_by(f64::total_cmp);
+    took
+}
+
+/// The same from one thread for all connections, as clients that have many do it: with a thread for each, much of what the
+/// server is charged for is to wake them.
+pub fn push_from_one_thread(address: SocketAddr, push: &Push<'_>, connections: usize, count: usize) -> Vec<f64> {
+    let request: Rc<[u8]> = push.request().into();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+    let work = LocalSet::new();
+    let left = Rc::new(Cell::new(count));
+    let all: Vec<_> = (0..connections)
+        .map(|_| work.spawn_local(push_until_none_is_left(address, Rc::clone(&request), Rc::clone(&left))))
+        .collect();
+    let mut took: Vec<f64> = runtime.block_on(work.run_until(async {
+        let mut took = Vec::with_capacity(count);
+        for one in all {
+            took.extend(one.await.expect("answered"));
+        }
+        took
+    }));
+    took.sort_by(f64::total_cmp);
+    took
+}
+
+async fn push_until_none_is_left(address: SocketAddr, request: Rc<[u8]>, left: Rc<Cell<usize>>) -> Vec<f64> {
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("connects");
+    stream.set_nodelay(true).expect("set");
+    let (mut answer, mut took) = (Vec::with_capacity(4_096), Vec::new());
+    while let Some(less) = left.get().checked_sub(1) {
+        left.set(less);
+        let started = Instant::now();
+        stream.write_all(&request).await.expect("sent");
+        answer.clear();
+        while length_of(&answer).is_none_or(|whole| answer.len() < whole) {
+            assert!(stream.read_buf(&mut answer).await.expect("answered") > 0, "the server closed the connection");
+        }
+        let status = status_of(&answer);
+        assert!(matches!(status, 200 | 202), "{status}");
+        took.push(started.elapsed().as_secs_f64());
+    }
     took
 }
 
