@@ -45,7 +45,7 @@
 //! large table goes back as tasks that hold the whole question, so nothing is kept for them.
 //!
 //! **ingest**: `http/ingest` → [`ingest::Ingest::append`]: admitted by bytes, decoded to Arrow while the body
-//! arrives (`ingest/intake.rs`) with a verdict for every row, the table grown where rows ask for it (`ingest/evolve.rs`), gathered with the rows of others for the same table (`ingest/group.rs`), encoded, and committed through
+//! arrives (`ingest/intake.rs`) with a verdict for every row, the table grown where rows ask for it (`ingest/evolve.rs`; what a table says of its rows is worked out once for each of its metadata files, `ingest/of_table.rs`), gathered with the rows of others for the same table (`ingest/group.rs`), encoded, and committed through
 //! [`catalog::append`] with data, manifests and metadata put in one round. Dead letters, and rows for several tables that are
 //! to be there together, go through the queue of one of them and are committed beside its rows (`ingest/beside.rs`).
 

@@ -1,16 +1,13 @@
 //! A load from blocking threads, or from one that waits for all, with requests made beforehand: the generator costs
 //! little and tells nothing of itself.
 
-use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::rc::Rc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::task::LocalSet;
 
 use super::process::post;
 
@@ -197,30 +194,26 @@ pub fn push(address: SocketAddr, push: &Push<'_>, connections: usize, count: usi
 /// The same from one thread for all connections, as clients that have many do it: with a thread for each, much of what the
 /// server is charged for is to wake them.
 pub fn push_from_one_thread(address: SocketAddr, push: &Push<'_>, connections: usize, count: usize) -> Vec<f64> {
-    let request: Rc<[u8]> = push.request().into();
+    let request: Arc<[u8]> = push.request().into();
+    let left = Arc::new(AtomicUsize::new(count));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
-    let work = LocalSet::new();
-    let left = Rc::new(Cell::new(count));
     let all: Vec<_> = (0..connections)
-        .map(|_| work.spawn_local(push_until_none_is_left(address, Rc::clone(&request), Rc::clone(&left))))
+        .map(|_| runtime.spawn(push_until_none_is_left(address, Arc::clone(&request), Arc::clone(&left))))
         .collect();
-    let mut took: Vec<f64> = runtime.block_on(work.run_until(async {
-        let mut took = Vec::with_capacity(count);
-        for one in all {
-            took.extend(one.await.expect("answered"));
-        }
-        took
-    }));
+    let mut took: Vec<f64> = Vec::with_capacity(count);
+    for one in all {
+        took.extend(runtime.block_on(one).expect("answered"));
+    }
     took.sort_by(f64::total_cmp);
     took
 }
 
-async fn push_until_none_is_left(address: SocketAddr, request: Rc<[u8]>, left: Rc<Cell<usize>>) -> Vec<f64> {
+async fn push_until_none_is_left(address: SocketAddr, request: Arc<[u8]>, left: Arc<AtomicUsize>) -> Vec<f64> {
     let mut stream = tokio::net::TcpStream::connect(address).await.expect("connects");
     stream.set_nodelay(true).expect("set");
     let (mut answer, mut took) = (Vec::with_capacity(4_096), Vec::new());
-    while let Some(less) = left.get().checked_sub(1) {
-        left.set(less);
+    let take = |left: usize| left.checked_sub(1);
+    while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
         let started = Instant::now();
         stream.write_all(&request).await.expect("sent");
         answer.clear();

@@ -107,3 +107,30 @@ async fn what_is_no_event_is_refused_and_makes_nothing() {
     let there = rows(&server, "plain").await;
     assert!(there.iter().any(|row| row["data"] == json!({"n": 2, "m": "x"}) && row["source"] == "/shop"), "{there:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_in_pieces_is_held_to_the_memory_that_there_is() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = Server::configured("[ingest]\nmemory = \"8MiB\"\nbody = \"8MiB\"\n").await;
+    let address = server.url.trim_start_matches("http://").to_owned();
+    let send = async |pieces: usize| {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.expect("connects");
+        let head = "POST /ingest/v1/ns/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: text/plain\r\n\
+            ce-specversion: 1.0\r\nce-id: 1\r\nce-source: s\r\nce-type: t\r\nTransfer-Encoding: chunked\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        let piece = ["10000\r\n", &"x".repeat(0x10000), "\r\n"].concat();
+        for _ in 0..pieces {
+            stream.write_all(piece.as_bytes()).await.expect("sent");
+        }
+        stream.write_all(b"0\r\n\r\n").await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        answer
+    };
+    // It says nothing of its length: what comes is all there is to know of it.
+    let refused = send(96).await;
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("\"memory\""), "{refused}");
+    let taken = send(4).await;
+    assert!(taken.starts_with("HTTP/1.1 200"), "{taken}");
+    assert_eq!(rows(&server, "events").await.len(), 1);
+}

@@ -2,6 +2,8 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 use super::{metadata, problem, push, rows};
 use crate::kit::{Answer, Server};
@@ -202,4 +204,38 @@ async fn a_token_alone_is_kept_too() {
     }
     let table = metadata(&server, "ns", "t").await;
     assert_eq!(table["snapshots"].as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_very_many_producers_those_that_were_silent_for_longest_are_forgotten() {
+    let server = Server::start().await;
+    let send = async |producer: &str| {
+        push_as(&server, "ns/t", &[("x-producer-id", producer), ("x-producer-seq", "0")], "{\"id\":1}")
+            .await
+            .expect(200)
+    };
+    let is_known = async |producer: &str| look(&server, &format!("table=ns.t&producer={producer}")).await.status == 200;
+    send("first").await;
+    // As many more as are known of a table, each heard of later.
+    let path = server.dir().join("floeberg-data/catalog.db");
+    let mut connection = SqliteConnectOptions::new().filename(&path).connect().await.expect("opened");
+    sqlx::query(
+        "with recursive many(n) as (select 1 union all select n + 1 from many where n < 100000)
+         insert into producer select table_id, 'later' || n, 0, 0, null, updated_ms + n
+         from producer, many where producer = 'first'",
+    )
+    .execute(&mut connection)
+    .await
+    .expect("written");
+    connection.close().await.expect("closed");
+    // One of 64 that are new looks: its name says whether it does.
+    let looks = |n: &u32| crc32fast::hash(format!("new{n}").as_bytes()).is_multiple_of(64);
+    let quiet = (0..).find(|n| !looks(n)).map(|n| format!("new{n}")).expect("one");
+    send(&quiet).await;
+    assert!(is_known("first").await, "nobody has looked");
+    let one = (0..).find(looks).map(|n| format!("new{n}")).expect("one");
+    send(&one).await;
+    assert!(!is_known("first").await && is_known("later100000").await && is_known(&one).await);
+    assert_eq!(send("first").await.json()["duplicate"], false, "it begins anew");
+    assert_eq!(send(&one).await.json()["duplicate"], true);
 }
