@@ -44,10 +44,12 @@
 //! files by partition and statistics (read into columns by [`snapshot::entries`]), deletes attached; what is left of a
 //! large table goes back as tasks that hold the whole question, so nothing is kept for them.
 //!
-//! **ingest**: `http/ingest` → [`ingest::Ingest::append`]: admitted by bytes, decoded to Arrow while the body
-//! arrives (`ingest/intake.rs`) with a verdict for every row, the table grown where rows ask for it (`ingest/evolve.rs`; what a table says of its rows is worked out once for each of its metadata files, `ingest/of_table.rs`), gathered with the rows of others for the same table (`ingest/group.rs`), encoded, and committed through
-//! [`catalog::append`] with data, manifests and metadata put in one round. Dead letters, and rows for several tables that are
-//! to be there together, go through the queue of one of them and are committed beside its rows (`ingest/beside.rs`).
+//! **ingest**: `http/ingest` → [`ingest::Ingest::append`]: admitted by bytes, decoded to Arrow while the body arrives
+//! (`ingest/intake.rs`) with a verdict for every row, as the table says its rows are read (worked out once for each of its
+//! metadata files, `ingest/of_table.rs`); the table grown where rows ask for it (`ingest/evolve.rs`), gathered with the rows
+//! of others for the same table (`ingest/group.rs`), encoded, and committed through [`catalog::append`] with data, manifests
+//! and metadata put in one round. Dead letters, and rows for several tables that are to be there together, go through the
+//! queue of one of them and are committed beside its rows (`ingest/beside.rs`).
 
 pub mod app;
 pub mod auth;

@@ -157,6 +157,9 @@ impl Reserved {
 
     fn grow(&mut self, bytes: usize) -> Result<()> {
         let pages = bytes.div_ceil(PAGE_BYTES);
+        if pages == 0 {
+            return Ok(());
+        }
         let mut taken = locked(&self.memory.taken);
         let of_table = taken.get_mut(&self.owner);
         let all = of_table.as_deref().copied().unwrap_or(0);
@@ -229,6 +232,8 @@ mod tests {
     #[test]
     fn what_is_not_needed_any_more_is_given_back() {
         let memory = Memory::new(100 * PAGE_BYTES);
+        drop(memory.take(&table("a"), 0));
+        assert!(locked(&memory.taken).is_empty(), "who takes nothing is not remembered");
         let mut one = memory.reserve(&table("a"), 40 * PAGE_BYTES).expect("fits");
         one.shrink(5 * PAGE_BYTES + 1);
         assert_eq!((one.pages, memory.pages.available_permits()), (6, 94));
