@@ -171,6 +171,9 @@ pub const PLAN_TASKS_BYTES: usize = 256 << 10;
 /// Manifests that are read ahead while a scan is planned.
 pub const PLAN_READS_AHEAD: usize = 4;
 
+/// Manifests that are read at once to be merged into one: small ones, of a table that is waited for.
+pub const MERGE_READS_AHEAD: usize = 16;
+
 /// Bytes of manifest lists that scan planning keeps in memory.
 pub const PLAN_LISTS_BYTES: u64 = 32 << 20;
 

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt, stream};
 use iceberg::spec::{DataFile, FormatVersion, ManifestFile};
 
 use super::counts::{count_of, phase};
@@ -27,7 +27,7 @@ use crate::failpoint;
 use crate::limits;
 use crate::names::{TableName, Tabular};
 use crate::snapshot::append::{MergePolicy, plan_merge};
-use crate::snapshot::manifest::{self, Layout};
+use crate::snapshot::manifest::{self, Carried, Layout};
 use crate::snapshot::summary;
 use crate::store::log_marks::Mark;
 use crate::store::producers::Advance;
@@ -347,16 +347,23 @@ impl Append<'_> {
         let (new, old): (Vec<&ManifestFile>, Vec<&ManifestFile>) =
             group.iter().partition(|manifest| manifest.manifest_path == own.manifest_path);
         let mut carried = Vec::new();
-        for manifest in old {
-            if let Some(added) = self.known.added.get(&manifest.manifest_path) {
-                carried.extend(manifest::carried_as_added(manifest, &added)?);
-                continue;
-            }
-            let bytes = self.catalog.warehouse().read(&manifest.manifest_path, limits::MANIFEST_BYTES_MAX).await?;
-            carried.extend(manifest::carried_files(manifest, &bytes)?);
+        // After a start nothing is known of a hundred of them, and their table's turn is taken: not one after the other.
+        let reads: Vec<_> = old.into_iter().map(|manifest| self.carried(manifest)).collect();
+        let mut reads = stream::iter(reads).buffered(limits::MERGE_READS_AHEAD);
+        while let Some(files) = reads.next().await {
+            carried.extend(files?);
         }
         let added = if new.is_empty() { Vec::new() } else { self.files.entries.clone() };
         manifest::write_manifest(layout, location, own.added_snapshot_id, added, carried).await
+    }
+
+    /// The files of a manifest that is merged.
+    async fn carried(&self, manifest: &ManifestFile) -> Result<Vec<Carried>> {
+        if let Some(added) = self.known.added.get(&manifest.manifest_path) {
+            return manifest::carried_as_added(manifest, &added);
+        }
+        let bytes = self.catalog.warehouse().read(&manifest.manifest_path, limits::MANIFEST_BYTES_MAX).await?;
+        manifest::carried_files(manifest, &bytes)
     }
 
     /// The manifests of a list.
