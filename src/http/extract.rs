@@ -160,18 +160,23 @@ fn namespace_of(segment: &str) -> Result<Namespace> {
     Namespace::new(&levels)
 }
 
-/// Whether a segment stands for itself, as nearly all do.
-fn is_plain(segment: &str) -> bool {
-    !segment.bytes().any(|byte| matches!(byte, b'%' | b'+'))
+/// Whether a part of an address stands for itself, as nearly all do.
+fn is_plain(part: &str) -> bool {
+    !part.bytes().any(|byte| matches!(byte, b'%' | b'+'))
 }
 
 fn decode(segment: &str) -> Result<Cow<'_, str>> {
-    if is_plain(segment) {
-        return Ok(Cow::Borrowed(segment));
+    decoded("Path segment", segment)
+}
+
+/// What a part of an address says.
+fn decoded<'a>(what: &str, part: &'a str) -> Result<Cow<'a, str>> {
+    if is_plain(part) {
+        return Ok(Cow::Borrowed(part));
     }
-    let spaced = segment.replace('+', " ");
+    let spaced = part.replace('+', " ");
     let text = percent_decode_str(&spaced).decode_utf8().map(Cow::into_owned);
-    text.map(Cow::Owned).map_err(|_| Error::malformed(format!("Path segment {segment:?} is not UTF-8 when decoded")))
+    text.map(Cow::Owned).map_err(|_| Error::malformed(format!("{what} {part:?} is not UTF-8 when decoded")))
 }
 
 /// The query parameters, decoded; the first of each name counts.
@@ -231,14 +236,7 @@ impl<S: Sync> FromRequestParts<S> for Query {
 }
 
 fn parse_query(text: &str) -> Result<Vec<(String, String)>> {
-    let decode = |part: &str| -> Result<String> {
-        if is_plain(part) {
-            return Ok(part.to_owned());
-        }
-        let spaced = part.replace('+', " ");
-        let text = percent_decode_str(&spaced).decode_utf8();
-        text.map(Into::into).map_err(|_| Error::malformed(format!("Query {part:?} is not UTF-8 when decoded")))
-    };
+    let decode = |part: &str| decoded("Query", part).map(Cow::into_owned);
     text.split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| {

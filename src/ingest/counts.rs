@@ -21,7 +21,7 @@ struct Known {
     /// What stands before the names of tables: those of another warehouse than the default have its name.
     warehouse: String,
     tables: Mutex<BTreeSet<String>>,
-    /// By table, as it is called here: found without making a name of it.
+    /// By table, without what stands before its name: found without making a text.
     counters: RwLock<HashMap<String, Vec<(Labels, Counter)>>>,
     of_each: OnceLock<OfEach>,
 }
@@ -56,6 +56,9 @@ struct Labels {
 }
 
 const NONE: (&str, &str) = ("", "");
+
+/// What the tables are called together that metrics do not name.
+const OTHER: &str = "other";
 
 impl Counts {
     /// The counters of a warehouse that is not the default one.
@@ -103,40 +106,45 @@ impl Counts {
 
     fn add(&self, name: &'static str, table: &str, others: [(&'static str, &'static str); 3], by: u64) {
         let labels = Labels { name, others };
-        let known = {
-            let counters = self.0.counters.read().unwrap_or_else(PoisonError::into_inner);
-            let of_table = counters.get(table).into_iter().flatten();
-            of_table.into_iter().find(|(of, _)| *of == labels).map(|(_, counter)| counter.clone())
-        };
-        known.unwrap_or_else(|| self.make(table, labels)).increment(by);
+        let counter = self.known(table, &labels).unwrap_or_else(|| {
+            let table = if self.is_named(table) { table } else { OTHER };
+            self.known(table, &labels).unwrap_or_else(|| self.make(table, labels))
+        });
+        counter.increment(by);
     }
 
+    fn known(&self, table: &str, labels: &Labels) -> Option<Counter> {
+        let counters = self.0.counters.read().unwrap_or_else(PoisonError::into_inner);
+        counters.get(table)?.iter().find(|(of, _)| of == labels).map(|(_, counter)| counter.clone())
+    }
+
+    /// A counter of a table that is named, or of the others.
     fn make(&self, table: &str, labels: Labels) -> Counter {
         let mut pairs: Vec<(&'static str, SharedString)> = vec![("table", self.label(table).into())];
         pairs.extend(labels.others.iter().filter(|pair| **pair != NONE).map(|(key, value)| (*key, (*value).into())));
         let counter = metrics::counter!(labels.name, &pairs);
         let mut counters = self.0.counters.write().unwrap_or_else(PoisonError::into_inner);
-        if counters.contains_key(table) || counters.len() < limits::METRIC_TABLES_MAX {
-            let of_table = counters.entry(table.to_owned()).or_default();
-            // Two may have looked for the same at once.
-            if of_table.iter().all(|(of, _)| *of != labels) {
-                of_table.push((labels, counter.clone()));
-            }
+        let of_table = counters.entry(table.to_owned()).or_default();
+        // Two may have looked for the same at once.
+        if of_table.iter().all(|(of, _)| *of != labels) {
+            of_table.push((labels, counter.clone()));
         }
         counter
     }
 
+    /// Whether metrics name a table: the first of them are.
+    fn is_named(&self, table: &str) -> bool {
+        let mut tables = self.0.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.contains(table) || (tables.len() < limits::METRIC_TABLES_MAX && tables.insert(table.to_owned()))
+    }
+
     /// What a table is called in metrics.
     fn label(&self, table: &str) -> String {
-        let mut tables = self.0.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = tables.contains(table);
-        if !known && tables.len() >= limits::METRIC_TABLES_MAX {
-            return "other".to_owned();
+        // No table is called so: before its name there is a namespace.
+        match table != OTHER && self.is_named(table) {
+            true => format!("{}{table}", self.0.warehouse),
+            false => OTHER.to_owned(),
         }
-        if !known {
-            tables.insert(table.to_owned());
-        }
-        format!("{}{table}", self.0.warehouse)
     }
 
     /// Says for every table that was counted how long its oldest row waits.
@@ -163,4 +171,23 @@ pub(super) fn count_of(count: impl TryInto<u32>) -> f64 {
 /// How long a part of a commit took.
 pub(super) fn phase(phase: &'static str, took: Duration) {
     metrics::histogram!("floeberg_iceberg_commit_seconds", "phase" => phase).record(took.as_secs_f64());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_beyond_those_that_are_named_are_counted_together() {
+        let counts = Counts::of("w");
+        for number in 0..limits::METRIC_TABLES_MAX + 5 {
+            counts.rows(&format!("ns.t{number}"), "written", 1);
+        }
+        counts.rows("ns.t0", "rejected", 1);
+        let counters = counts.0.counters.read().expect("whole");
+        assert_eq!(counters.len(), limits::METRIC_TABLES_MAX + 1);
+        assert_eq!((counters["ns.t0"].len(), counters[OTHER].len()), (2, 1));
+        let label = |number: usize| counts.label(&format!("ns.t{number}"));
+        assert_eq!((label(0), label(limits::METRIC_TABLES_MAX)), ("w:ns.t0".to_owned(), OTHER.to_owned()));
+    }
 }
