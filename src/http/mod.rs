@@ -27,6 +27,7 @@ mod oauth;
 mod page;
 mod rollback;
 mod serve;
+mod staying;
 mod tokens;
 mod warehouses;
 

@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
+use super::staying::Staying;
 use super::{Paths, case};
 use crate::clock;
 use crate::error::Result;
@@ -56,7 +57,7 @@ pub async fn serve(
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
             // A connection that breaks is the client's affair; what it asked for was logged.
-            drop(watched.await);
+            drop(Staying::new(watched).await);
             drop(place);
         });
     }

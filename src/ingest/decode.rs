@@ -214,12 +214,28 @@ impl Reader {
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<()> {
         match self {
             Self::Text(reader) => reader.feed(bytes),
-            Self::Arrow(reader) => reader.feed(bytes),
+            Self::Arrow(reader) => {
+                reader.feed(bytes)?;
+                if reader.is_worth_decoding() { reader.decode() } else { Ok(()) }
+            }
             Self::Parquet(reader) => reader.feed(bytes),
             Self::Avro(reader) => {
                 reader.feed(bytes);
                 Ok(())
             }
+        }
+    }
+
+    /// Whether it is for [`gather`](Self::gather) to take what comes next.
+    pub(super) fn gathers(&self) -> bool {
+        matches!(self, Self::Arrow(reader) if reader.gathers() && !reader.is_worth_decoding())
+    }
+
+    /// Takes more of the body, and leaves the work for later: where it [gathers](Self::gathers), that is a copy.
+    pub(super) fn gather(&mut self, bytes: &[u8]) -> Result<()> {
+        match self {
+            Self::Arrow(reader) => reader.feed(bytes),
+            _ => self.feed(bytes),
         }
     }
 
@@ -279,6 +295,15 @@ pub(super) mod tests {
         unknown: Unknown::Refuse,
         version: 2,
     };
+
+    /// The shape of a table of optional columns of these types.
+    pub(in crate::ingest) fn shape_of(columns: &[(&str, &str)]) -> Shape {
+        let field = |(at, (name, kind)): (usize, &(&str, &str))| serde_json::json!({"id": at + 1, "name": name, "required": false, "type": kind});
+        let fields: Vec<serde_json::Value> = columns.iter().enumerate().map(field).collect();
+        let schema = serde_json::json!({"type": "struct", "fields": fields});
+        let schema = Schema::parse(&serde_json::value::to_raw_value(&schema).expect("JSON")).expect("a schema");
+        Shape::of(&Arc::new(schema)).expect("a shape")
+    }
 
     /// JSON rows that fit a schema.
     pub(in crate::ingest) fn rows_of(schema: &Schema, text: &str) -> RecordBatch {

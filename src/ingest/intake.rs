@@ -1,7 +1,8 @@
 //! A body on its way in: decompressed and decoded while it arrives, under the memory that is set aside for it.
 //!
 //! A small body is read where it is received. A larger one is read in steps on threads for work that computes, and none of
-//! them waits for the network: what has arrived is a step.
+//! them waits for the network: what has arrived is a step. What is only gathered, to be read later, is gathered where it is
+//! received, while it is at hand.
 
 use std::sync::Arc;
 
@@ -162,7 +163,21 @@ struct Body {
 }
 
 impl Body {
+    /// Whether what comes next is only gathered.
+    fn gathers(&self) -> bool {
+        let reader = self.begun.as_ref().map(|begun| &begun.1);
+        self.how.1 == Encoding::Identity && reader.map_or(self.how.0 == Format::Arrow, Reader::gathers)
+    }
+
+    fn gather(&mut self, piece: Bytes) -> Result<()> {
+        self.take(vec![piece], Reader::gather)
+    }
+
     fn feed(&mut self, pieces: Vec<Bytes>) -> Result<()> {
+        self.take(pieces, Reader::feed)
+    }
+
+    fn take(&mut self, pieces: Vec<Bytes>, to: To) -> Result<()> {
         if self.begun.is_none() {
             let (format, encoding) = self.how;
             let reader = Reader::new(format, &self.readers.shape, &self.reading)?;
@@ -170,7 +185,9 @@ impl Body {
         }
         let Self { begun: Some(begun), memory, bytes, .. } = self else { return Ok(()) };
         let (inflater, reader) = &mut **begun;
-        pieces.into_iter().try_for_each(|piece| inflater.feed(piece, &mut |text| take(reader, memory, bytes, text)))
+        pieces
+            .into_iter()
+            .try_for_each(|piece| inflater.feed(piece, &mut |text| take((reader, to), memory, bytes, text)))
     }
 
     /// Reads what came last.
@@ -180,7 +197,7 @@ impl Body {
             return Err(Error::internal("A body was not begun"));
         };
         let (mut inflater, mut reader) = *begun;
-        inflater.finish(&mut |text| take(&mut reader, &mut memory, &mut bytes, text))?;
+        inflater.finish(&mut |text| take((&mut reader, Reader::feed), &mut memory, &mut bytes, text))?;
         counts.decoded(bytes);
         let decoded = reader.finish()?;
         let columns: usize = decoded.batches.iter().map(weight_of).sum();
@@ -203,11 +220,14 @@ impl Body {
 }
 
 /// Columns take about as much as the text that they are read from.
-fn take(reader: &mut Reader, memory: &mut Reserved, bytes: &mut usize, text: &[u8]) -> Result<()> {
+fn take((reader, to): (&mut Reader, To), memory: &mut Reserved, bytes: &mut usize, text: &[u8]) -> Result<()> {
     *bytes += text.len();
     memory.hold(*bytes)?;
-    reader.feed(text)
+    to(reader, text)
 }
+
+/// How a reader takes what has come.
+type To = fn(&mut Reader, &[u8]) -> Result<()>;
 
 impl Ingest {
     /// Reads a body to its end.
@@ -273,6 +293,11 @@ impl Ingest {
             all += piece.len();
             if let Some(key) = &mut request.key {
                 key.request.update(&piece);
+            }
+            if pieces.is_empty() && reading.gathers() {
+                waiting = 0;
+                reading.gather(piece)?;
+                continue;
             }
             pieces.push(piece);
             if waiting >= STEP_BYTES {

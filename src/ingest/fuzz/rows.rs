@@ -157,7 +157,9 @@ fn read(format: Format, how: How<'_>, pieces: &[&[u8]], window: usize) -> Result
     if let Reader::Text(text) = &mut reader {
         (text.worth, text.usually) = (window, window);
     }
-    pieces.iter().try_for_each(|piece| reader.feed(piece))?;
+    for (at, piece) in pieces.iter().enumerate() {
+        if at % 2 == 0 { reader.gather(piece)? } else { reader.feed(piece)? }
+    }
     let decoded = reader.finish()?;
     if reading.on_error == OnError::Abort && decoded.verdicts.total > 0 {
         assert!(decoded.batches.is_empty() && decoded.kept.is_none(), "nothing is kept of what is refused");
