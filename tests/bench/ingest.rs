@@ -38,7 +38,7 @@ pub const NDJSON: &str = "application/x-ndjson";
 /// Rows per CPU-second of the server, in bodies of each format.
 pub fn ingest() {
     let server = Server::fresh();
-    for (least, name) in [(1 << 20, "small"), (16 << 20, "large")] {
+    for (least, name, connections) in [(1 << 20, "small", 8), (16 << 20, "large", 4)] {
         let body = body(least);
         let table = format!("ns/{name}");
         let push = Push { path: &format!("/ingest/v1/{table}"), kind: NDJSON, body: &body };
@@ -47,28 +47,36 @@ pub fn ingest() {
         let batches = decoded(&body, &schema);
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         let alone = load::own_cpu_rate(|| encoded(&decoded(&body, &schema)), 2.0);
-        report(&server, "NDJSON", &push, rows, (alone, 0.7));
+        let from = (&server, connections);
+        report(from, "NDJSON", &push, rows, (alone, 0.7));
         let alone = load::own_cpu_rate(|| encoded(&batches), 2.0);
         let (arrow, parquet) = (stream(&batches), file(&batches));
         let kind = "application/vnd.apache.arrow.stream";
-        report(&server, "Arrow", &Push { kind, body: &arrow, ..push }, rows, (alone, 0.7));
+        report(from, "Arrow", &Push { kind, body: &arrow, ..push }, rows, (alone, 0.7));
         let kind = "application/vnd.apache.parquet";
-        report(&server, "Parquet", &Push { kind, body: &parquet, ..push }, rows, (alone, 0.5));
+        report(from, "Parquet", &Push { kind, body: &parquet, ..push }, rows, (alone, 0.5));
     }
     println!("memory after the bodies  {:.1} MB", server.resident_mb());
 }
 
-/// `alone`: how often a CPU-second does the work of one body and nothing else, and the share of it that is aimed at.
-fn report(server: &Server, format: &str, push: &Push<'_>, rows: usize, (alone, goal): (f64, f64)) {
-    load::push(server.address(), push, 2, 4);
+/// Bodies from so many connections at once. `alone`: how often a CPU-second does the work of one body and nothing else, and
+/// the share of it that is aimed at.
+fn report(
+    (server, connections): (&Server, usize),
+    format: &str,
+    push: &Push<'_>,
+    rows: usize,
+    (alone, goal): (f64, f64),
+) {
+    load::push(server.address(), push, connections, 2 * connections);
     let count = 6_000_000_usize.div_ceil(rows);
     let served = load::served_per_cpu_second(server.pid(), || {
-        load::push(server.address(), push, 2, count);
+        load::push(server.address(), push, connections, count);
         count as f64
     });
     let bytes = push.body.len() as f64;
     println!(
-        "{format:<8} in bodies of {:>5.1} MB   {:>9.0} rows/CPU-s {:>6.1} MB/CPU-s   loop in memory {:>9.0} rows/CPU-s  ratio {:.2}   (goal >= {goal:.2})",
+        "{format:<8} in bodies of {:>5.1} MB, {connections} at once   {:>9.0} rows/CPU-s {:>6.1} MB/CPU-s   loop in memory {:>9.0} rows/CPU-s  ratio {:.2}   (goal >= {goal:.2})",
         bytes / 1e6,
         served * rows as f64,
         served * bytes / 1e6,
