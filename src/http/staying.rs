@@ -39,7 +39,8 @@ impl<F: Future> Future for Staying<F> {
         let waker = Waker::from(Arc::clone(wakes));
         let mut own = Context::from_waker(&waker);
         for _ in 0..ROUNDS_MAX {
-            wakes.state.store(POLLED, Ordering::SeqCst);
+            // Swapped, not stored: what whoever woke did before is seen then.
+            wakes.state.swap(POLLED, Ordering::SeqCst);
             if let Poll::Ready(output) = inner.as_mut().poll(&mut own) {
                 return Poll::Ready(output);
             }
@@ -51,7 +52,7 @@ impl<F: Future> Future for Staying<F> {
             }
         }
         // It is the turn of others; this one is still awake.
-        wakes.state.store(ASLEEP, Ordering::SeqCst);
+        wakes.state.swap(ASLEEP, Ordering::SeqCst);
         context.waker().wake_by_ref();
         Poll::Pending
     }

@@ -291,6 +291,7 @@ impl Ingest {
             let piece = piece?;
             waiting += piece.len();
             all += piece.len();
+            self.counts.received(piece.len());
             if let Some(key) = &mut request.key {
                 key.request.update(&piece);
             }
@@ -306,7 +307,6 @@ impl Ingest {
                 reading = self.compute(move || reading.feed(step).map(|()| reading)).await?;
             }
         }
-        self.counts.received(all);
         if all == 0 && request.producer.as_ref().is_some_and(|position| position.sequence.is_none()) {
             // Who says where he is need not bring rows.
             let (batches, wishes, kept) = Default::default();

@@ -5,7 +5,6 @@
 
 use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::ipc::reader::StreamDecoder;
-use arrow::ipc::root_as_message;
 
 use super::columns::Shape;
 use super::decode::{Decoded, Reading, guarded, not_readable};
@@ -20,6 +19,15 @@ const TRUSTED_BYTES: usize = 16 << 20;
 /// Bytes of whole messages that are worth a turn of a thread that computes.
 const WORTH_BYTES: usize = 2 << 20;
 
+/// Bytes of a message that is nothing but a length: the end of the stream. Any other is longer.
+const END_BYTES: usize = 8;
+
+/// What a message is counted for beside its bytes: many of nothing are not much to read, and much to keep.
+const MESSAGE_BYTES: usize = 256;
+
+/// Where the table of a message's fields has its fourth: behind two lengths and three other fields of two bytes.
+const BODY_LENGTH: usize = 10;
+
 /// Reads one stream.
 pub(super) struct IpcReader {
     decoder: StreamDecoder,
@@ -30,6 +38,8 @@ pub(super) struct IpcReader {
     /// Those that are whole and were not decoded, and their bytes.
     whole: Vec<Buffer>,
     owed: usize,
+    /// Whether the stream has said that it ends: nothing comes behind that.
+    ended: bool,
 }
 
 impl IpcReader {
@@ -39,24 +49,28 @@ impl IpcReader {
             decoder: StreamDecoder::new(),
             columns: Sink::new(shape, reading)?,
             message: MutableBuffer::new(0),
-            length: length_of(&[])?,
+            length: length_of(&[]),
             whole: Vec::new(),
             owed: 0,
+            ended: false,
         })
     }
 
     /// Gathers more of the stream: a copy, and no more, of what is [little](Self::gathers).
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
+            if self.ended {
+                return Err(not_readable(WHAT));
+            }
             let (now, later) = bytes.split_at(bytes.len().min(self.length - self.message.len()));
             self.message.extend_from_slice(now);
             bytes = later;
             if self.message.len() < self.length {
                 continue;
             }
-            let length = length_of(&self.message)?;
+            let length = length_of(&self.message);
             if length == self.length {
-                self.take_whole()?;
+                self.take_whole();
                 continue;
             }
             self.length = length;
@@ -75,11 +89,11 @@ impl IpcReader {
         self.owed >= WORTH_BYTES
     }
 
-    fn take_whole(&mut self) -> Result<()> {
-        self.owed += self.message.len();
+    fn take_whole(&mut self) {
+        self.ended = self.message.len() == self.length && self.length <= END_BYTES;
+        self.owed += self.message.len() + MESSAGE_BYTES;
         self.whole.push(std::mem::replace(&mut self.message, MutableBuffer::new(0)).into());
-        self.length = length_of(&[])?;
-        Ok(())
+        self.length = length_of(&[]);
     }
 
     /// Decodes the messages that are whole.
@@ -99,7 +113,7 @@ impl IpcReader {
 
     /// What came of the whole. A stream that is cut off is refused.
     pub(super) fn finish(mut self) -> Result<Decoded> {
-        self.take_whole()?;
+        self.take_whole();
         self.decode()?;
         self.decoder.finish().map_err(unreadable)?;
         self.columns.finish()
@@ -107,19 +121,32 @@ impl IpcReader {
 }
 
 /// How long a message is, as far as what has come of it says: `[FF FF FF FF] <length> <description> <body>`, where a length of
-/// nothing ends the stream (the Arrow columnar format, "Encapsulated message format").
-fn length_of(come: &[u8]) -> Result<usize> {
+/// nothing ends the stream (the Arrow columnar format, "Encapsulated message format"). What is wrong with it is for the
+/// decoder to say, who reads what was gathered as the stream that it is.
+fn length_of(come: &[u8]) -> usize {
     const MARK: &[u8] = &[0xFF; 4];
     let before = if come.starts_with(MARK) { MARK.len() } else { 0 };
-    let Some(length) = come[before..].first_chunk::<4>() else { return Ok(before + 4) };
-    let described = before + 4 + u32::from_le_bytes(*length) as usize;
-    if come.len() < described || described == before + 4 {
-        return Ok(described);
+    let Some(length) = come[before..].first_chunk::<4>() else { return before + 4 };
+    let described = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX).saturating_add(before + 4);
+    match come.get(before + 4..described) {
+        Some(description) => described.saturating_add(body_of(description).unwrap_or(0)),
+        None => described,
     }
-    let message = root_as_message(&come[before + 4..described]);
-    let message = message.map_err(|error| not_readable(WHAT).because(error.to_string()))?;
-    let body = usize::try_from(message.bodyLength()).ok().and_then(|body| body.checked_add(described));
-    body.ok_or_else(|| not_readable(WHAT))
+}
+
+/// Bytes of the body that a description speaks of. It is looked up where a flatbuffer has the fourth field of its table, and
+/// nothing else is looked at: to verify a description can take long, and is work for another thread.
+fn body_of(description: &[u8]) -> Option<usize> {
+    let at = |from: usize| description.get(from..);
+    let short = |from: usize| at(from)?.first_chunk().map(|bytes| usize::from(u16::from_le_bytes(*bytes)));
+    let table = usize::try_from(u32::from_le_bytes(*at(0)?.first_chunk()?)).ok()?;
+    let back = i64::from(i32::from_le_bytes(*at(table)?.first_chunk()?));
+    let fields = usize::try_from(i64::try_from(table).ok()?.checked_sub(back)?).ok()?;
+    let place = if short(fields)? > BODY_LENGTH { short(fields.checked_add(BODY_LENGTH)?)? } else { 0 };
+    if place == 0 {
+        return None;
+    }
+    usize::try_from(i64::from_le_bytes(*at(table.checked_add(place)?)?.first_chunk()?)).ok()
 }
 
 fn unreadable(error: arrow::error::ArrowError) -> Error {
@@ -193,9 +220,35 @@ mod tests {
             reader.feed(&bytes[..end]).expect("gathered");
             assert_eq!(reader.finish().expect_err("refused").code(), Some("malformed_body"), "cut at {end}");
         }
+        assert!(reader().feed(&[0; 8]).is_err(), "many ends, of four bytes each");
+        for more in [&b"m"[..], b"more than that", &[0; 4]] {
+            let mut reader = reader();
+            let refused = reader.feed(&[&bytes[..], more].concat()).expect_err("refused");
+            assert_eq!(refused.code(), Some("malformed_body"));
+        }
+    }
+
+    #[test]
+    fn many_small_messages_are_worth_decoding() {
+        let bytes = stream(&vec![numbers(0, 1); 5_000]);
+        assert!(bytes.len() < WORTH_BYTES, "{} bytes are less", bytes.len());
         let mut reader = reader();
-        reader.feed(&[&bytes[..], b"more"].concat()).expect("gathered");
-        assert_eq!(reader.finish().expect_err("refused").code(), Some("malformed_body"));
+        reader.feed(&bytes).expect("gathered");
+        assert!(reader.is_worth_decoding());
+        assert_eq!(reader.finish().expect("read").rows, 5_000);
+    }
+
+    #[test]
+    fn a_description_that_is_damaged_is_gathered_and_refused() {
+        let bytes = stream(&[numbers(0, 10)]);
+        for at in 4..bytes.len().min(1_000) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0xFF;
+            let mut reader = reader();
+            // Either it says no more than it did, or it is refused; nothing panics.
+            let read = reader.feed(&damaged).and_then(|()| reader.finish());
+            assert!(read.is_ok() || read.is_err_and(|error| error.kind() != crate::error::Kind::Internal), "at {at}");
+        }
     }
 
     #[test]

@@ -193,13 +193,28 @@ fn recover(
             left.push((number, described, record.rows()?));
         }
     }
-    let segment = Segment::found(path.to_owned(), content.len() as u64, Arc::clone(bytes), left.len());
+    let held = records.last().map_or(0, |record| record.end.min(content.len()));
+    let is_reserved = content[held..].iter().all(|byte| *byte == 0);
+    let taken = if is_reserved && !left.is_empty() { cut(path, content.len(), held) } else { content.len() };
+    let segment = Segment::found(path.to_owned(), taken as u64, Arc::clone(bytes), left.len());
     recovered.extend(left.into_iter().map(|(number, described, rows)| Recovered {
         described,
         rows,
         logged: Logged { number, segment: Arc::clone(&segment) },
     }));
     Ok(last)
+}
+
+/// Gives back the room that was only reserved behind a file's last entry, so that no other start reads it; the bytes that the
+/// file takes then.
+fn cut(path: &Path, bytes: usize, held: usize) -> usize {
+    match fs::OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(held as u64)) {
+        Ok(()) => held,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "a file of the log could not be cut to what it holds");
+            bytes
+        }
+    }
 }
 
 /// The thread that writes.
@@ -384,36 +399,69 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn entries_of_an_earlier_version_are_found_by_their_tables_uuid() {
+    /// Rows of an entry, which belong to a table.
+    fn put(file: &mut Vec<u8>, number: u64, (table_id, table_uuid): (&str, &str)) {
         let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
         let rows = RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(vec![1, 2]))]).expect("rows");
+        let described = Described {
+            warehouse: "w".to_owned(),
+            namespace: "ns".to_owned(),
+            table: "t".to_owned(),
+            table_id: table_id.to_owned(),
+            table_uuid: table_uuid.to_owned(),
+            schema_id: 0,
+            key: None,
+            producer: None,
+            what: Default::default(),
+            beside: Vec::new(),
+            left_out: Default::default(),
+        };
+        let durable = file.len() as u64;
+        record::put(file, number, durable, &described, &[&rows]).expect("put");
+    }
+
+    /// The entries of a file that are not settled, by number and table.
+    fn left(path: &Path) -> Result<Vec<(i64, String)>> {
+        let row_of = |uuid: &str| Ok((uuid == "u").then(|| "r1".to_owned()));
+        let marked = HashMap::from([("r1", 1), ("r2", 1)]);
+        let mut recovered = Vec::new();
+        assert_eq!(recover(path, (&marked, &row_of), &Arc::default(), &mut recovered)?, 4);
+        Ok(recovered.iter().map(|one| (one.logged.number, one.described.table_id.clone())).collect())
+    }
+
+    #[test]
+    fn entries_of_an_earlier_version_are_found_by_their_tables_uuid() {
         let mut file = Vec::new();
-        for (number, table_id, table_uuid) in [(1, "", "u"), (2, "", "u"), (3, "r2", "u"), (4, "", "gone")] {
-            let described = Described {
-                warehouse: "w".to_owned(),
-                namespace: "ns".to_owned(),
-                table: "t".to_owned(),
-                table_id: table_id.to_owned(),
-                table_uuid: table_uuid.to_owned(),
-                schema_id: 0,
-                key: None,
-                producer: None,
-                what: Default::default(),
-                beside: Vec::new(),
-                left_out: Default::default(),
-            };
-            record::put(&mut file, number, 0, &described, &[&rows]).expect("put");
+        for (number, table) in [(1, ("", "u")), (2, ("", "u")), (3, ("r2", "u")), (4, ("", "gone"))] {
+            put(&mut file, number, table);
         }
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("1.log");
         fs::write(&path, file).expect("written");
-        let row_of = |uuid: &str| Ok((uuid == "u").then(|| "r1".to_owned()));
-        let marked = HashMap::from([("r1", 1), ("r2", 1)]);
-        let mut recovered = Vec::new();
-        assert_eq!(recover(&path, (&marked, &row_of), &Arc::default(), &mut recovered).expect("read"), 4);
-        let left: Vec<(i64, &str)> =
-            recovered.iter().map(|one| (one.logged.number, one.described.table_id.as_str())).collect();
-        assert_eq!(left, [(2, "r1"), (3, "r2"), (4, "gone")]);
+        let expected = [(2, "r1"), (3, "r2"), (4, "gone")].map(|(number, table)| (number, table.to_owned()));
+        assert_eq!(left(&path).expect("read"), expected);
+    }
+
+    #[test]
+    fn a_file_that_was_left_is_cut_to_what_it_holds() {
+        let mut file = Vec::new();
+        (1..=4).for_each(|number| put(&mut file, number, ("r9", "u")));
+        let held = file.len();
+        file.resize(1 << 20, 0);
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("1.log");
+        fs::write(&path, &file).expect("written");
+        let length = || fs::metadata(&path).expect("there").len();
+        let first = left(&path).expect("read");
+        assert_eq!((first.len(), length()), (4, held as u64));
+        assert_eq!(left(&path).expect("read again"), first);
+        // What was begun and is no entry, and what is damaged, is left as it is, for whoever looks into it.
+        file[held + 100] = 1;
+        fs::write(&path, &file).expect("written");
+        assert_eq!((left(&path).expect("read"), length()), (first, 1 << 20));
+        file[40] ^= 1;
+        fs::write(&path, &file).expect("written");
+        assert!(left(&path).is_err());
+        assert_eq!(length(), 1 << 20);
     }
 }
