@@ -122,7 +122,7 @@ impl IpcReader {
 
 /// How long a message is, as far as what has come of it says: `[FF FF FF FF] <length> <description> <body>`, where a length of
 /// nothing ends the stream (the Arrow columnar format, "Encapsulated message format"). What is wrong with it is for the
-/// decoder to say, who reads what was gathered as the stream that it is.
+/// decoder to say, which reads what was gathered as the stream that it is.
 fn length_of(come: &[u8]) -> usize {
     const MARK: &[u8] = &[0xFF; 4];
     let before = if come.starts_with(MARK) { MARK.len() } else { 0 };
