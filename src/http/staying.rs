@@ -151,13 +151,12 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn no_wake_up_of_another_thread_is_lost() {
         for _ in 0..2_000 {
-            let (sender, receiver) = tokio::sync::mpsc::channel(1);
+            let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
             let sending = tokio::spawn(async move {
                 for number in 0..8 {
                     sender.send(number).await.expect("heard");
                 }
             });
-            let mut receiver = receiver;
             let all = async move {
                 let mut sum = 0;
                 while let Some(number) = receiver.recv().await {

@@ -275,6 +275,8 @@ pub(super) fn not_readable(what: &str) -> Error {
 pub(super) mod tests {
     use std::sync::Arc;
 
+    use arrow::ipc::writer::StreamWriter;
+
     use super::*;
     use crate::catalog::metadata::schema::Schema;
     use crate::ingest::manner::{Leniency, Rounding, TimePrecision};
@@ -303,6 +305,13 @@ pub(super) mod tests {
         let schema = serde_json::json!({"type": "struct", "fields": fields});
         let schema = Schema::parse(&serde_json::value::to_raw_value(&schema).expect("JSON")).expect("a schema");
         Shape::of(&Arc::new(schema)).expect("a shape")
+    }
+
+    /// An Arrow IPC stream of batches.
+    pub(in crate::ingest) fn stream(batches: &[RecordBatch]) -> Vec<u8> {
+        let mut writer = StreamWriter::try_new(Vec::new(), &batches[0].schema()).expect("a writer");
+        batches.iter().for_each(|batch| writer.write(batch).expect("written"));
+        writer.into_inner().expect("finished")
     }
 
     /// JSON rows that fit a schema.

@@ -289,17 +289,16 @@ impl Ingest {
         let (mut pieces, mut waiting, mut all) = (Vec::new(), 0, 0);
         while let Some(piece) = body.next().await {
             let piece = piece?;
-            waiting += piece.len();
             all += piece.len();
             self.counts.received(piece.len());
             if let Some(key) = &mut request.key {
                 key.request.update(&piece);
             }
             if pieces.is_empty() && reading.gathers() {
-                waiting = 0;
                 reading.gather(piece)?;
                 continue;
             }
+            waiting += piece.len();
             pieces.push(piece);
             if waiting >= STEP_BYTES {
                 let step = std::mem::take(&mut pieces);

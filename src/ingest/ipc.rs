@@ -159,19 +159,9 @@ mod tests {
 
     use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
     use arrow::datatypes::Int64Type;
-    use arrow::ipc::writer::StreamWriter;
 
     use super::*;
-    use crate::ingest::decode::tests::{READING, shape_of};
-
-    fn stream(batches: &[RecordBatch]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let mut writer = StreamWriter::try_new(&mut bytes, &batches[0].schema()).expect("a writer");
-        batches.iter().for_each(|batch| writer.write(batch).expect("written"));
-        writer.finish().expect("finished");
-        drop(writer);
-        bytes
-    }
+    use crate::ingest::decode::tests::{READING, shape_of, stream};
 
     fn numbers(from: i64, to: i64) -> RecordBatch {
         let column: ArrayRef = Arc::new(Int64Array::from_iter_values(from..to));

@@ -9,7 +9,6 @@ use apache_avro::{Codec, Schema as AvroSchema, Writer};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field as ArrowField, TimeUnit};
-use arrow::ipc::writer::StreamWriter;
 use arrow_avro::compression::CompressionCodec;
 use arrow_avro::writer::WriterBuilder;
 use arrow_avro::writer::format::AvroOcfFormat;
@@ -25,7 +24,7 @@ use serde_json::value::to_raw_value;
 use crate::catalog::metadata::schema::Schema;
 use crate::ingest::columns::Shape;
 use crate::ingest::csv::{Dialect, Names};
-use crate::ingest::decode::tests::rows_of;
+use crate::ingest::decode::tests::{rows_of, stream};
 use crate::ingest::inflate::Encoding;
 use crate::ingest::rules::{Facts, HashKeys, Rules};
 
@@ -238,12 +237,6 @@ fn foreign() -> RecordBatch {
 fn foreign_in_a_file() -> RecordBatch {
     let all = foreign();
     all.project(&(0..all.num_columns() - 5).collect::<Vec<_>>()).expect("columns")
-}
-
-fn stream(batches: &[RecordBatch]) -> Vec<u8> {
-    let mut writer = StreamWriter::try_new(Vec::new(), &batches[0].schema()).expect("a writer");
-    batches.iter().for_each(|batch| writer.write(batch).expect("written"));
-    writer.into_inner().expect("finished")
 }
 
 /// Arrow IPC streams.

@@ -194,8 +194,9 @@ fn recover(
         }
     }
     let held = records.last().map_or(0, |record| record.end.min(content.len()));
-    let is_reserved = content[held..].iter().all(|byte| *byte == 0);
-    let taken = if is_reserved && !left.is_empty() { cut(path, content.len(), held) } else { content.len() };
+    // Where nothing is left the file goes as a whole.
+    let is_cut = !left.is_empty() && content[held..].iter().all(|byte| *byte == 0);
+    let taken = if is_cut { cut(path, content.len(), held) } else { content.len() };
     let segment = Segment::found(path.to_owned(), taken as u64, Arc::clone(bytes), left.len());
     recovered.extend(left.into_iter().map(|(number, described, rows)| Recovered {
         described,

@@ -14,13 +14,14 @@ use parquet::arrow::ArrowWriter;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{columns, metadata, problem, push, rows, send};
+use super::{columns, current, metadata, problem, push, rows, send};
 use crate::kit::{Answer, Server};
 
-const ARROW: (&str, &str) = ("content-type", "application/vnd.apache.arrow.stream");
+pub const ARROW: (&str, &str) = ("content-type", "application/vnd.apache.arrow.stream");
 const PARQUET: (&str, &str) = ("content-type", "application/vnd.apache.parquet");
 
-fn arrow(batches: &[RecordBatch]) -> Vec<u8> {
+/// An Arrow IPC stream of batches.
+pub fn arrow(batches: &[RecordBatch]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = StreamWriter::try_new(&mut bytes, &batches[0].schema()).expect("a writer");
     batches.iter().for_each(|batch| writer.write(batch).expect("written"));
@@ -51,6 +52,25 @@ async fn both(server: &Server, table: &str, rows: &RecordBatch) -> [Answer; 2] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_large_stream_is_read_while_it_arrives() {
+    let server = Server::start().await;
+    let ids = |from: i64| Arc::new(Int64Array::from_iter_values(from..from + 100_000)) as ArrayRef;
+    let batches: Vec<RecordBatch> = (0..8).map(|at| batch(vec![("id", ids(at * 100_000))])).collect();
+    let body = arrow(&batches);
+    let made = send(&server, "ns/t", &[ARROW], body.clone()).await.expect(200).json();
+    assert_eq!(made["rows"]["written"], 800_000);
+    // One that is cut off, or goes on, leaves nothing behind.
+    problem(
+        &send(&server, "ns/t", &[ARROW], body[..body.len() - 50_000].to_vec()).await,
+        400,
+        "malformed_body",
+        "Arrow",
+    );
+    problem(&send(&server, "ns/t", &[ARROW], [body, vec![0; 8]].concat()).await, 400, "malformed_body", "Arrow");
+    assert_eq!(current(&metadata(&server, "ns", "t").await)["summary"]["total-records"], "800000");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bodies_are_unpacked_whatever_packed_them() {
     let server = Server::start().await;
     let text: String = (0..20_000).map(|id| format!("{{\"id\":{id},\"name\":\"row {id}\"}}\n")).collect();
@@ -68,7 +88,7 @@ async fn bodies_are_unpacked_whatever_packed_them() {
     for (index, (encoding, bytes)) in packed.into_iter().enumerate() {
         let answer = send(&server, "ns/t", &[("content-encoding", encoding)], bytes.clone()).await.expect(200).json();
         assert_eq!(answer["rows"]["written"], 20_000, "{encoding}");
-        let total = super::current(&metadata(&server, "ns", "t").await)["summary"]["total-records"].clone();
+        let total = current(&metadata(&server, "ns", "t").await)["summary"]["total-records"].clone();
         assert_eq!(total, (20_000 * (index + 1)).to_string());
         if encoding != "identity" {
             let cut = send(&server, "ns/t", &[("content-encoding", encoding)], bytes[..bytes.len() - 9].to_vec()).await;

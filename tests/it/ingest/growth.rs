@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use serde_json::json;
 
+use super::formats::{ARROW, arrow};
 use super::{columns, current, metadata, problem, push, rows};
 use crate::kit::{Server, schema};
 
@@ -93,12 +94,8 @@ async fn a_table_says_what_becomes_of_unknown_fields() {
     let columns: Vec<(&str, ArrayRef)> =
         vec![("id", Arc::new(Int64Array::from(vec![3, 4]))), ("z", Arc::new(Int64Array::from(vec![Some(7), None])))];
     let batch = RecordBatch::try_from_iter(columns).expect("a batch");
-    let mut stream = Vec::new();
-    let mut writer = arrow::ipc::writer::StreamWriter::try_new(&mut stream, &batch.schema()).expect("a writer");
-    writer.write(&batch).and_then(|()| writer.finish()).expect("written");
-    drop(writer);
-    let arrow = [("content-type", "application/vnd.apache.arrow.stream")];
-    super::send(&server, "ns/captures", &arrow, stream).await.expect(200);
+    let stream = arrow(&[batch]);
+    super::send(&server, "ns/captures", &[ARROW], stream).await.expect(200);
     let values = rows(&server, "captures").await;
     assert!(
         values.contains(&json!({"_extra": "{\"z\":7}", "id": 3})) && values.contains(&json!({"id": 4})),

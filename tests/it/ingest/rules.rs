@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use arrow::array::{BinaryArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
-use arrow::ipc::writer::StreamWriter;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::formats::{ARROW, arrow};
 use super::{metadata, problem, push, rows, send};
 use crate::kit::{Answer, Server};
 
@@ -75,13 +75,8 @@ async fn rules_are_followed_in_every_format() {
     let fields: Vec<Field> = names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect();
     let columns = cells.iter().map(|cell| Arc::new(StringArray::from(vec![*cell])) as _).collect();
     let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("a batch");
-    let mut stream = Vec::new();
-    let mut writer = StreamWriter::try_new(&mut stream, &batch.schema()).expect("a writer");
-    writer.write(&batch).and_then(|()| writer.finish()).expect("written");
-    drop(writer);
-    send(&server, "ns/t", &[("content-type", "application/vnd.apache.arrow.stream"), country], stream)
-        .await
-        .expect(200);
+    let stream = arrow(&[batch]);
+    send(&server, "ns/t", &[ARROW, country], stream).await.expect(200);
     let there: Vec<Value> =
         rows(&server, "t").await.into_iter().filter(|row| row.get("n").is_some()).map(checked).collect();
     assert_eq!(there, [wanted(), wanted(), wanted()]);
@@ -154,11 +149,8 @@ async fn bytes_pass_through_rules_as_what_they_are() {
     let columns =
         vec![Arc::new(BinaryArray::from(vec![&b"\xff\x00"[..]])) as _, Arc::new(Int64Array::from(vec![i64::MAX])) as _];
     let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("a batch");
-    let mut stream = Vec::new();
-    let mut writer = StreamWriter::try_new(&mut stream, &batch.schema()).expect("a writer");
-    writer.write(&batch).and_then(|()| writer.finish()).expect("written");
-    drop(writer);
-    let headers = [("content-type", "application/vnd.apache.arrow.stream")];
+    let stream = arrow(&[batch]);
+    let headers = [ARROW];
     send(&server, "ns/t", &headers, stream.clone()).await.expect(200);
     put(&server, "t", json!([{"op": "default", "column": "n", "value": 1}])).await.expect(200);
     send(&server, "ns/t", &headers, stream).await.expect(200);
