@@ -1,8 +1,9 @@
 //! What a data file holds, as its manifest entry says: counts, sizes and bounds, from the Parquet footer.
 //!
-//! Engines skip files by these, so each must be true or absent. A bound is void where any row group has no exact
-//! statistics; texts and bytes are cut to as many code points or bytes as the table says (16), the upper bound then raised to the next one there is,
-//! and left out where there is none; a bound is never NaN. Columns inside lists and maps have counts but no bounds.
+//! Engines skip files by these, so each must be true or absent. A bound is void where any row group has no statistics;
+//! texts and bytes are cut to as many code points or bytes as the table says (16), the upper bound then raised to the next
+//! one there is, and left out where there is none; a bound is never NaN. Columns inside lists and maps have counts but no
+//! bounds.
 
 use std::collections::HashMap;
 
@@ -12,6 +13,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::statistics::Statistics;
 
 use super::partition::field_id;
+use super::shortened;
 use super::write::FileLayout;
 use super::writing::Mode;
 use crate::error::{Error, Result};
@@ -77,23 +79,25 @@ fn of_column(footer: &ParquetMetaData, column: usize, layout: &FileLayout, metri
     let Some(Type::Primitive(kind)) = layout.schema.field_by_id(id).map(|field| &*field.field_type) else {
         return Ok(());
     };
-    if let Some((lower, upper)) = bounds(&chunks, kind) {
+    if let Some((lower, upper)) = bounds(&chunks, kind, width) {
         metrics.lower_bounds.extend(cut_lower(lower, width).map(|bound| (id, bound)));
         metrics.upper_bounds.extend(cut_upper(upper, width).map(|bound| (id, bound)));
     }
     Ok(())
 }
 
-/// The least and greatest value over all row groups, if each group says so exactly. A group of nulls says nothing and is
-/// passed over.
-fn bounds(chunks: &[&ColumnChunkMetaData], kind: &PrimitiveType) -> Option<(Datum, Datum)> {
+/// The least and greatest value over all row groups, if each group has them. A group of nulls says nothing and is passed
+/// over. Of long values a group says something shorter below and above them: that will do where bounds are cut anyway, and
+/// will not where they are to be the values themselves.
+fn bounds(chunks: &[&ColumnChunkMetaData], kind: &PrimitiveType, width: usize) -> Option<(Datum, Datum)> {
     let mut found: Option<(Datum, Datum)> = None;
     for chunk in chunks {
         let statistics = chunk.statistics()?;
         if statistics.null_count_opt() == u64::try_from(chunk.num_values()).ok() {
             continue;
         }
-        if !statistics.min_is_exact() || !statistics.max_is_exact() {
+        let exact = statistics.min_is_exact() && statistics.max_is_exact();
+        if !exact && width == usize::MAX {
             return None;
         }
         let (least, greatest) = (datum(statistics, kind, Side::Least)?, datum(statistics, kind, Side::Greatest)?);
@@ -185,38 +189,19 @@ fn cut_upper(bound: Datum, width: usize) -> Option<Datum> {
     }
 }
 
-/// The least text of at most `width` code points that no text beginning like this one is above.
+/// The text itself if it has at most `width` code points, else what is above all that begin with as many.
 fn upper_text(text: &str, width: usize) -> Option<String> {
-    let mut kept: Vec<char> = text.chars().take(width).collect();
-    if kept.iter().map(|c| c.len_utf8()).sum::<usize>() == text.len() {
-        return Some(text.to_owned());
+    match text.char_indices().nth(width) {
+        Some((end, _)) => shortened::raised_text(&text[..end]),
+        None => Some(text.to_owned()),
     }
-    while let Some(last) = kept.pop() {
-        // The code points of surrogates are no characters: the next one after them is.
-        let next = match u32::from(last) {
-            0xd7ff => Some('\u{e000}'),
-            code => char::from_u32(code + 1),
-        };
-        if let Some(next) = next {
-            kept.push(next);
-            return Some(kept.into_iter().collect());
-        }
-    }
-    None
 }
 
 fn upper_bytes(bytes: &[u8], width: usize) -> Option<Vec<u8>> {
-    if bytes.len() <= width {
-        return Some(bytes.to_vec());
+    match bytes.get(..width).filter(|kept| kept.len() < bytes.len()) {
+        Some(kept) => shortened::raised_bytes(kept),
+        None => Some(bytes.to_vec()),
     }
-    let mut kept = bytes[..width].to_vec();
-    while let Some(last) = kept.pop() {
-        if last < 0xff {
-            kept.push(last + 1);
-            return Some(kept);
-        }
-    }
-    None
 }
 
 fn count_nans(field: &arrow::datatypes::Field, values: &ArrayRef, layout: &FileLayout, counts: &mut HashMap<i32, u64>) {

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Schema, Struct};
-use parquet::arrow::ArrowWriter;
-use parquet::file::properties::WriterProperties;
 
 use super::footer;
+use super::parquet_writer::ParquetWriter;
 use super::writing::Writing;
 use crate::error::{Error, Result};
 
@@ -47,69 +45,45 @@ pub(super) fn encode(
     let first = rows.first().ok_or_else(|| Error::internal("A file has no rows"))?;
     let all: usize = rows.iter().map(RecordBatch::num_rows).sum();
     let properties = layout.writing.parquet(all);
-    let mut file = OpenFile::new(first.schema(), &properties)?;
+    let new = || ParquetWriter::new(first.schema(), properties.clone()).map_err(failed);
+    let mut file = new()?;
     for batch in rows {
         for start in (0..batch.num_rows()).step_by(LOOK_EVERY_ROWS) {
             if file.size() >= layout.writing.target_bytes {
-                let full = std::mem::replace(&mut file, OpenFile::new(first.schema(), &properties)?);
-                give(full.close(location(), partition, layout)?)?;
+                give(close(std::mem::replace(&mut file, new()?), location(), partition, layout)?)?;
             }
-            file.write(batch.slice(start, LOOK_EVERY_ROWS.min(batch.num_rows() - start)))?;
+            file.write(batch.slice(start, LOOK_EVERY_ROWS.min(batch.num_rows() - start))).map_err(failed)?;
         }
     }
-    give(file.close(location(), partition, layout)?)
+    give(close(file, location(), partition, layout)?)
 }
 
-/// A file that rows are being written to.
-struct OpenFile {
-    writer: ArrowWriter<Vec<u8>>,
-    rows: Vec<RecordBatch>,
-}
-
-impl OpenFile {
-    fn new(schema: SchemaRef, properties: &WriterProperties) -> Result<Self> {
-        let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties.clone())).map_err(failed)?;
-        Ok(Self { writer, rows: Vec::new() })
+/// Ends a file and describes it.
+fn close(file: ParquetWriter, location: String, partition: &Struct, layout: &FileLayout) -> Result<DataObject> {
+    let (footer, rows, bytes) = file.finish().map_err(failed)?;
+    let bytes = Bytes::from(bytes);
+    let metrics = footer::of_file(&footer, layout, &rows)?;
+    let mut builder = DataFileBuilder::default();
+    builder
+        .content(DataContentType::Data)
+        .file_path(location.clone())
+        .file_format(DataFileFormat::Parquet)
+        .partition(partition.clone())
+        .partition_spec_id(layout.spec_id)
+        .record_count(rows.iter().map(|batch| batch.num_rows() as u64).sum())
+        .file_size_in_bytes(bytes.len() as u64)
+        .column_sizes(metrics.column_sizes)
+        .value_counts(metrics.value_counts)
+        .null_value_counts(metrics.null_value_counts)
+        .nan_value_counts(metrics.nan_value_counts)
+        .lower_bounds(metrics.lower_bounds)
+        .upper_bounds(metrics.upper_bounds)
+        .split_offsets(Some(metrics.split_offsets));
+    if let Some(order) = layout.sort_order_id {
+        builder.sort_order_id(order);
     }
-
-    /// Bytes that it would have if it were closed now, about.
-    fn size(&self) -> usize {
-        self.writer.bytes_written() + self.writer.in_progress_size()
-    }
-
-    fn write(&mut self, rows: RecordBatch) -> Result<()> {
-        self.writer.write(&rows).map_err(failed)?;
-        self.rows.push(rows);
-        Ok(())
-    }
-
-    fn close(mut self, location: String, partition: &Struct, layout: &FileLayout) -> Result<DataObject> {
-        let footer = self.writer.finish().map_err(failed)?;
-        let bytes = Bytes::from(std::mem::take(self.writer.inner_mut()));
-        let metrics = footer::of_file(&footer, layout, &self.rows)?;
-        let mut builder = DataFileBuilder::default();
-        builder
-            .content(DataContentType::Data)
-            .file_path(location.clone())
-            .file_format(DataFileFormat::Parquet)
-            .partition(partition.clone())
-            .partition_spec_id(layout.spec_id)
-            .record_count(self.rows.iter().map(|batch| batch.num_rows() as u64).sum())
-            .file_size_in_bytes(bytes.len() as u64)
-            .column_sizes(metrics.column_sizes)
-            .value_counts(metrics.value_counts)
-            .null_value_counts(metrics.null_value_counts)
-            .nan_value_counts(metrics.nan_value_counts)
-            .lower_bounds(metrics.lower_bounds)
-            .upper_bounds(metrics.upper_bounds)
-            .split_offsets(Some(metrics.split_offsets));
-        if let Some(order) = layout.sort_order_id {
-            builder.sort_order_id(order);
-        }
-        let entry =
-            builder.build().map_err(|error| Error::internal("A data file cannot be described").because(error))?;
-        Ok(DataObject { location, bytes, entry })
-    }
+    let entry = builder.build().map_err(|error| Error::internal("A data file cannot be described").because(error))?;
+    Ok(DataObject { location, bytes, entry })
 }
 
 fn failed(error: parquet::errors::ParquetError) -> Error {
