@@ -67,7 +67,6 @@ mod shortened;
 mod sink;
 mod spelled;
 mod state;
-mod statistics;
 mod table_rules;
 mod text;
 mod thin;

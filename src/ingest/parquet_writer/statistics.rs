@@ -17,13 +17,13 @@ use arrow::datatypes::{
 use parquet::basic::{BoundaryOrder, ConvertedType, LogicalType};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::{ColumnIndexBuilder, LevelHistogram};
+use parquet::file::metadata::{ColumnChunkMetaData, ColumnChunkMetaDataBuilder, ColumnIndexBuilder, LevelHistogram};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::properties::WriterProperties;
 use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::schema::types::ColumnDescriptor;
 
-use super::shortened;
+use super::super::shortened;
 
 /// Whether columns of a type are worked out here.
 pub(super) fn covers(kind: &DataType) -> bool {
@@ -66,17 +66,8 @@ impl Pieces {
         let starts = offsets.iter().flat_map(|offsets| offsets.page_locations()).map(|page| page.first_row_index);
         let pages = self.pages(starts)?;
         let of = chunk.metadata.column_descr_ptr();
-        chunk.column_index = Some(index(&pages, &of, properties.column_index_truncate_length())?);
-        let levels = pages.iter().filter_map(|page| page.levels(&of)).reduce(|mut sum, page| {
-            sum.add(&page);
-            sum
-        });
-        let builder = chunk.metadata.clone().into_builder();
-        chunk.metadata = builder
-            .set_statistics(whole(pages, &of, properties.statistics_truncate_length()))
-            .set_unencoded_byte_array_data_bytes(text_bytes)
-            .set_definition_level_histogram(levels)
-            .build()?;
+        let (metadata, index) = say(chunk.metadata.clone().into_builder(), pages, &of, properties, text_bytes)?;
+        (chunk.metadata, chunk.column_index) = (metadata, Some(index));
         Ok(())
     }
 
@@ -103,9 +94,30 @@ impl Pieces {
     }
 }
 
+/// The description of a chunk with what its pages make of it, and what is said of each of them.
+pub(super) fn say(
+    chunk: ColumnChunkMetaDataBuilder,
+    pages: Vec<Page>,
+    of: &ColumnDescriptor,
+    properties: &WriterProperties,
+    text_bytes: Option<i64>,
+) -> Result<(ColumnChunkMetaData, ColumnIndexMetaData)> {
+    let index = index(&pages, of, properties.column_index_truncate_length())?;
+    let levels = pages.iter().filter_map(|page| page.levels(of)).reduce(|mut sum, page| {
+        sum.add(&page);
+        sum
+    });
+    let chunk = chunk
+        .set_statistics(whole(pages, of, properties.statistics_truncate_length()))
+        .set_unencoded_byte_array_data_bytes(text_bytes)
+        .set_definition_level_histogram(levels)
+        .build()?;
+    Ok((chunk, index))
+}
+
 /// A value as Parquet orders it. Those of one column are of one kind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Value {
+pub(super) enum Value {
     Int(i32),
     Long(i64),
     Bytes(Box<[u8]>),
@@ -125,9 +137,9 @@ impl From<i64> for Value {
 
 /// The least value and the greatest.
 #[derive(Debug, Clone)]
-struct Bounds {
-    least: Value,
-    greatest: Value,
+pub(super) struct Bounds {
+    pub(super) least: Value,
+    pub(super) greatest: Value,
 }
 
 impl Bounds {
@@ -138,10 +150,10 @@ impl Bounds {
 
 /// What is in a page, or in a piece of one; nothing but nulls has no bounds.
 #[derive(Debug)]
-struct Page {
-    rows: usize,
-    nulls: usize,
-    bounds: Option<Bounds>,
+pub(super) struct Page {
+    pub(super) rows: usize,
+    pub(super) nulls: usize,
+    pub(super) bounds: Option<Bounds>,
 }
 
 impl Page {
@@ -160,7 +172,7 @@ impl Page {
     }
 }
 
-fn count(of: usize) -> i64 {
+pub(super) fn count(of: usize) -> i64 {
     i64::try_from(of).unwrap_or(i64::MAX)
 }
 
@@ -218,9 +230,9 @@ fn extremes<'a>(mut values: impl Iterator<Item = Led<'a>>) -> Option<(Led<'a>, L
 /// Bytes, and a number that is in the same order as they are: the first seven of them, and how many there are. Where values
 /// are as short, the number is all there is to compare.
 #[derive(Debug, Clone, Copy)]
-struct Led<'a> {
-    lead: u64,
-    bytes: &'a [u8],
+pub(super) struct Led<'a> {
+    pub(super) lead: u64,
+    pub(super) bytes: &'a [u8],
 }
 
 /// How many bytes there are, as a lead says it of all that are longer than what is in it.
@@ -229,7 +241,7 @@ const LONG: u64 = 8;
 impl<'a> Led<'a> {
     /// The bytes of this range.
     #[inline]
-    fn new(data: &'a [u8], range: Range<usize>) -> Self {
+    pub(super) fn new(data: &'a [u8], range: Range<usize>) -> Self {
         let bytes = &data[range.clone()];
         let rest = &data[range.start..];
         let word = rest.first_chunk::<8>().copied().unwrap_or_else(|| {
@@ -243,11 +255,17 @@ impl<'a> Led<'a> {
         Self { lead: u64::from_be_bytes(word) & theirs | known, bytes }
     }
 
+    /// Whether the lead says it all.
+    #[inline]
+    pub(super) fn is_short(&self) -> bool {
+        self.lead & 0xff < LONG
+    }
+
     /// Branches here are foreseen well: once the extremes are found, values are seldom beyond them, and ties of short values
     /// need no look.
     #[inline]
-    fn is_below(&self, other: &Self) -> bool {
-        let alike = self.lead == other.lead && self.lead & 0xff == LONG;
+    pub(super) fn is_below(&self, other: &Self) -> bool {
+        let alike = self.lead == other.lead && !self.is_short();
         if alike { self.bytes < other.bytes } else { self.lead < other.lead }
     }
 }
