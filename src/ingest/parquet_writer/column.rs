@@ -112,7 +112,11 @@ impl DictionaryColumn {
     /// Writes values. Where the dictionary is full the chunk is of no use any more.
     pub(super) fn write(&mut self, array: &dyn Array, zstd: &mut Compressor<'_>) -> Result<Dictionary> {
         for start in (0..array.len()).step_by(self.limits.piece_rows) {
-            self.page.gather(array, start..array.len().min(start + self.limits.piece_rows), &mut self.values);
+            self.page.gather(
+                array,
+                start..array.len().min(start.saturating_add(self.limits.piece_rows)),
+                &mut self.values,
+            );
             if self.page.rows >= self.limits.page_rows || self.page_bytes() >= self.limits.page_bytes {
                 self.end_page(zstd)?;
             }

@@ -17,7 +17,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
-use parquet::errors::Result;
+use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
@@ -43,6 +43,9 @@ pub(super) struct ParquetWriter {
 struct Group {
     /// One for each of the rows' columns.
     columns: Vec<Column>,
+    /// The library's writers that no column needs yet, by their place in the file. They are dear to make: nothing as long as
+    /// none is needed.
+    spare: BTreeMap<usize, ArrowColumnWriter>,
     rows: usize,
     /// The first of the file's batches that is in it.
     first: usize,
@@ -161,8 +164,7 @@ impl ParquetWriter {
                     if column.write(values, &mut self.zstd)? == Dictionary::Fits {
                         continue;
                     }
-                    let mut writer = self.writers()?.swap_remove(self.leaf(at));
-                    let mut pieces = Pieces::default();
+                    let (mut writer, mut pieces) = (self.spared(group, self.leaf(at))?, Pieces::default());
                     for batch in &self.rows[group.first..] {
                         write_pieces(field, batch.column(at), (&mut writer, &mut pieces), piece_rows)?;
                     }
@@ -178,11 +180,6 @@ impl ParquetWriter {
         Ok(())
     }
 
-    /// The library's writers, for each column of the file.
-    fn writers(&self) -> Result<Vec<ArrowColumnWriter>> {
-        self.columns.create_column_writers(self.file.flushed_row_groups().len())
-    }
-
     /// Which column of the file the first one of one of the rows' columns is.
     fn leaf(&self, column: usize) -> usize {
         let described = self.file.schema_descr();
@@ -191,31 +188,36 @@ impl ParquetWriter {
 
     fn new_group(&self) -> Result<Group> {
         let described = self.file.schema_descr();
-        let roots: Vec<usize> = (0..described.num_columns()).map(|leaf| described.get_column_root_idx(leaf)).collect();
         let ours = column::level(&self.properties).is_some();
-        let mut columns: BTreeMap<usize, Column> = BTreeMap::new();
-        for (leaf, root) in roots.iter().enumerate() {
-            let ours = ours && is_worked_out(self.schema.field(*root), &self.properties);
-            let column = ours.then(|| DictionaryColumn::of(described.column(leaf), &self.properties)).flatten();
-            columns.extend(column.map(|column| (*root, Column::Dictionary(Box::new(column)))));
-        }
-        // The library's are dear to make, and seldom needed.
-        let needed = columns.len() < self.schema.fields().len();
-        let writers = if needed { self.writers()? } else { Vec::new() };
-        for (writer, root) in writers.into_iter().zip(roots) {
-            match columns.get_mut(&root) {
-                Some(Column::Library(writers)) => writers.push(writer),
-                Some(_) => {}
-                None if is_worked_out(self.schema.field(root), &self.properties) => {
-                    columns.insert(root, Column::Pieces(Box::new(writer), Pieces::default()));
-                }
-                None => {
-                    columns.insert(root, Column::Library(vec![writer]));
+        let mut group = Group { columns: Vec::new(), spare: BTreeMap::new(), rows: 0, first: self.rows.len() };
+        let mut last_root = None;
+        for leaf in 0..described.num_columns() {
+            let root = described.get_column_root_idx(leaf);
+            let worked_out = is_worked_out(self.schema.field(root), &self.properties);
+            let column = DictionaryColumn::of(described.column(leaf), &self.properties).filter(|_| ours && worked_out);
+            if let Some(column) = column {
+                group.columns.push(Column::Dictionary(Box::new(column)));
+            } else {
+                let writer = self.spared(&mut group, leaf)?;
+                match group.columns.last_mut() {
+                    Some(Column::Library(writers)) if last_root == Some(root) => writers.push(writer),
+                    _ if worked_out => group.columns.push(Column::Pieces(Box::new(writer), Pieces::default())),
+                    _ => group.columns.push(Column::Library(vec![writer])),
                 }
             }
+            last_root = Some(root);
         }
-        let columns = columns.into_values().collect();
-        Ok(Group { columns, rows: 0, first: self.rows.len() })
+        Ok(group)
+    }
+
+    /// The library's writer of a column of the file, once.
+    fn spared(&self, group: &mut Group, leaf: usize) -> Result<ArrowColumnWriter> {
+        if group.spare.is_empty() {
+            let writers = self.columns.create_column_writers(self.file.flushed_row_groups().len())?;
+            group.spare = writers.into_iter().enumerate().collect();
+        }
+        let gone = || ParquetError::General(format!("Column {leaf} of the file is written twice"));
+        group.spare.remove(&leaf).ok_or_else(gone)
     }
 
     fn end(&mut self, group: Group) -> Result<()> {
