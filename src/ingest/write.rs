@@ -49,7 +49,7 @@ pub(super) fn encode(
     let mut file = new()?;
     for batch in rows {
         for start in (0..batch.num_rows()).step_by(LOOK_EVERY_ROWS) {
-            if file.size() >= layout.writing.target_bytes {
+            if file.has_rows() && file.size() >= layout.writing.target_bytes {
                 give(close(std::mem::replace(&mut file, new()?), location(), partition, layout)?)?;
             }
             file.write(batch.slice(start, LOOK_EVERY_ROWS.min(batch.num_rows() - start))).map_err(failed)?;

@@ -1,8 +1,8 @@
 //! A column chunk whose values are written as codes of a dictionary: what nearly every column of rows is.
 //!
 //! One look at each value finds its code, and the bounds of its page besides. The bytes are those of the library's writer,
-//! which takes twice as long; it is asked where a column is none of these, and where a dictionary grows beyond what the
-//! table allows, for the whole chunk.
+//! which takes twice as long. It writes whatever is not as it is here: other types, other codecs than zstd, columns with a
+//! bloom filter or without statistics; and a whole chunk whose dictionary grows beyond what the table allows.
 
 use std::ops::Range;
 
@@ -13,19 +13,19 @@ use arrow::datatypes::{
     Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType,
 };
 use bytes::Bytes;
-use parquet::basic::{Compression, Encoding, EncodingMask, PageType, Type};
+use parquet::basic::{Compression, Encoding, EncodingMask, PageType, Type, ZstdLevel};
 use parquet::column::page::{CompressedPage, Page as ParquetPage, PageWriter};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder, PageEncodingStats};
-use parquet::file::properties::{WriterProperties, WriterVersion};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::{ColumnDescPtr, ColumnPath};
 use zstd::bulk::Compressor;
 
-use super::distinct::{Numbers, Texts};
+use super::distinct::{Led, Numbers, Texts};
 use super::packed;
-use super::statistics::{self, Bounds, Led, Page};
+use super::statistics::{self, Bounds, Page, Value};
 
 /// Whether a dictionary may still grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,26 +72,48 @@ struct OpenPage {
 struct EndedPage {
     body: Bytes,
     uncompressed: usize,
+    rows: usize,
+    nulls: usize,
     text_bytes: i64,
-    said: Page,
+    /// The codes of its least value and its greatest.
+    bounds: Option<[u32; 2]>,
 }
 
-/// The zstd level of columns that are written here, if a file has such.
-pub(super) fn level(properties: &WriterProperties) -> Option<i32> {
+/// The zstd level of a file's pages, if they are compressed so.
+pub(super) fn level(properties: &WriterProperties) -> Option<ZstdLevel> {
     match properties.compression(&ColumnPath::new(Vec::new())) {
-        Compression::ZSTD(level) if properties.writer_version() == WriterVersion::PARQUET_1_0 => {
-            Some(level.compression_level())
-        }
+        Compression::ZSTD(level) => Some(level),
         _ => None,
     }
 }
 
+/// Whether values are of a type that is written here, on their own and not inside others.
+fn takes(kind: &DataType) -> bool {
+    use DataType as D;
+    use TimeUnit::{Microsecond, Nanosecond};
+    let numbers = matches!(
+        kind,
+        D::Int32
+            | D::Date32
+            | D::Int64
+            | D::Time64(Microsecond | Nanosecond)
+            | D::Timestamp(Microsecond | Nanosecond, _)
+    );
+    numbers || matches!(kind, D::Utf8 | D::LargeUtf8 | D::Binary | D::LargeBinary)
+}
+
 impl DictionaryColumn {
-    /// A chunk of this column, if the file's properties want it as it is written here. `level` said that zstd compresses it.
-    pub(super) fn of(of: ColumnDescPtr, properties: &WriterProperties) -> Option<Self> {
+    /// A chunk of a column of this type, if the file's properties want it as it is written here.
+    pub(super) fn of(kind: &DataType, of: ColumnDescPtr, properties: &WriterProperties) -> Option<Self> {
         let path = of.path();
-        let plain = properties.dictionary_enabled(path) && properties.bloom_filter_properties(path).is_none();
-        if !plain || of.max_rep_level() > 0 || of.max_def_level() > 1 {
+        let compressed = properties.compression(path) == Compression::ZSTD(level(properties)?);
+        let said = properties.statistics_enabled(path) == EnabledStatistics::Page
+            && !properties.write_page_header_statistics(path)
+            && !properties.offset_index_disabled();
+        let plain = properties.dictionary_enabled(path)
+            && properties.bloom_filter_properties(path).is_none()
+            && properties.writer_version() == WriterVersion::PARQUET_1_0;
+        if !(takes(kind) && compressed && said && plain) {
             return None;
         }
         let values = match of.physical_type() {
@@ -112,16 +134,13 @@ impl DictionaryColumn {
     /// Writes values. Where the dictionary is full the chunk is of no use any more.
     pub(super) fn write(&mut self, array: &dyn Array, zstd: &mut Compressor<'_>) -> Result<Dictionary> {
         for start in (0..array.len()).step_by(self.limits.piece_rows) {
-            self.page.gather(
-                array,
-                start..array.len().min(start.saturating_add(self.limits.piece_rows)),
-                &mut self.values,
-            );
-            if self.page.rows >= self.limits.page_rows || self.page_bytes() >= self.limits.page_bytes {
-                self.end_page(zstd)?;
-            }
+            let end = array.len().min(start.saturating_add(self.limits.piece_rows));
+            self.page.gather(array, start..end, &mut self.values);
             if self.values.plain().len() >= self.limits.dictionary_bytes {
                 return Ok(Dictionary::Full);
+            }
+            if self.page.rows >= self.limits.page_rows || self.page_bytes() >= self.limits.page_bytes {
+                self.end_page(zstd)?;
             }
         }
         Ok(Dictionary::Fits)
@@ -160,8 +179,10 @@ impl DictionaryColumn {
         }
         raw.push(bits.to_le_bytes()[0]);
         packed::encode(&codes, bits, &mut raw);
-        let said = Page { rows, nulls, bounds: self.values.end_page() };
-        self.pages.push(EndedPage { body: zstd.compress(&raw)?.into(), uncompressed: raw.len(), text_bytes, said });
+        let mut body = zstd.compress(&raw)?;
+        body.shrink_to_fit();
+        let (body, uncompressed, bounds) = (Bytes::from(body), raw.len(), self.values.end_page());
+        self.pages.push(EndedPage { body, uncompressed, rows, nulls, text_bytes, bounds });
         // What was taken for this page will do for the next.
         self.page.codes = codes;
         self.page.codes.clear();
@@ -177,35 +198,33 @@ impl DictionaryColumn {
         if self.page.rows > 0 {
             self.end_page(zstd)?;
         }
-        let plain = self.values.plain();
+        let (values, texts) = (&self.values, matches!(self.values, Values::Texts(_)));
         let dictionary = ParquetPage::DictionaryPage {
-            buf: zstd.compress(plain)?.into(),
-            num_values: counted(self.values.count())?,
+            buf: zstd.compress(values.plain())?.into(),
+            num_values: counted(values.count())?,
             encoding: Encoding::PLAIN,
             is_sorted: false,
         };
-        let texts = matches!(self.values, Values::Texts(_));
         let mut chunk = Chunk::new();
-        chunk.put(CompressedPage::new(dictionary, plain.len()))?;
-        let rows: usize = self.pages.iter().map(|page| page.said.rows).sum();
+        chunk.put(CompressedPage::new(dictionary, values.plain().len()))?;
         let text_bytes = texts.then(|| self.pages.iter().map(|page| page.text_bytes).sum());
-        let mut said = Vec::with_capacity(self.pages.len());
-        for page in self.pages {
-            let values = page.said.rows;
-            chunk.offsets.append_row_count(i64::from(counted(values)?));
-            chunk.offsets.append_unencoded_byte_array_data_bytes(texts.then_some(page.text_bytes));
+        let mut pages = Vec::with_capacity(self.pages.len());
+        for EndedPage { body, uncompressed, rows, nulls, text_bytes, bounds } in self.pages {
+            chunk.offsets.append_row_count(statistics::count(rows));
+            chunk.offsets.append_unencoded_byte_array_data_bytes(texts.then_some(text_bytes));
             let data = ParquetPage::DataPage {
-                buf: page.body,
-                num_values: counted(values)?,
+                buf: body,
+                num_values: counted(rows)?,
                 encoding: Encoding::RLE_DICTIONARY,
                 def_level_encoding: Encoding::RLE,
                 rep_level_encoding: Encoding::RLE,
                 statistics: None,
             };
-            chunk.put(CompressedPage::new(data, page.uncompressed))?;
-            said.push(page.said);
+            chunk.put(CompressedPage::new(data, uncompressed))?;
+            let bounds = bounds.map(|codes| codes.map(|code| values.value(code)));
+            pages.push(Page { rows, nulls, bounds: bounds.map(|[least, greatest]| Bounds { least, greatest }) });
         }
-        chunk.describe((self.of, properties), (rows, text_bytes), said)
+        chunk.describe((self.of, properties), text_bytes, &pages)
     }
 }
 
@@ -240,9 +259,10 @@ impl Chunk {
     fn describe(
         self,
         (of, properties): (ColumnDescPtr, &WriterProperties),
-        (rows, text_bytes): (usize, Option<i64>),
-        pages: Vec<Page>,
+        text_bytes: Option<i64>,
+        pages: &[Page<'_>],
     ) -> Result<(Bytes, ColumnCloseResult)> {
+        let rows: usize = pages.iter().map(|page| page.rows).sum();
         let encoded = |page_type, encoding, count| PageEncodingStats { page_type, encoding, count };
         let encodings = [Encoding::RLE, Encoding::PLAIN, Encoding::RLE_DICTIONARY];
         let metadata = ColumnChunkMetaData::builder(ColumnDescPtr::clone(&of))
@@ -295,7 +315,16 @@ impl Values {
         }
     }
 
-    fn end_page(&mut self) -> Option<Bounds> {
+    /// The value that has a code.
+    fn value(&self, code: u32) -> Value<'_> {
+        match self {
+            Self::Ints(values) => values.value(code),
+            Self::Longs(values) => values.value(code),
+            Self::Texts(values) => values.value(code),
+        }
+    }
+
+    fn end_page(&mut self) -> Option<[u32; 2]> {
         match self {
             Self::Ints(values) => values.end_page(),
             Self::Longs(values) => values.end_page(),

@@ -1,12 +1,13 @@
-//! The distinct values of a column, numbered in the order in which they come: a Parquet dictionary in the making. What
-//! bounds the values of the current page is kept beside, so that nobody has to look at them again.
+//! The distinct values of a column, numbered in the order in which they come: a Parquet dictionary in the making. Which of
+//! them bound the current page is kept beside, so that nobody has to look at values again.
 
 use std::hash::{BuildHasher, Hash};
+use std::ops::Range;
 
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::statistics::{Bounds, Led, Value};
+use super::statistics::Value;
 
 /// A value's place in the table.
 #[derive(Debug)]
@@ -26,10 +27,11 @@ pub(super) struct Numbers<T> {
     pub(super) plain: Vec<u8>,
     count: u32,
     page: u32,
-    bounds: Option<(T, T)>,
+    /// The least number of the page and the greatest, and their codes.
+    bounds: Option<[(T, u32); 2]>,
 }
 
-impl<T: Copy + Ord + Hash + Into<Value> + Plain> Numbers<T> {
+impl<T: Copy + Ord + Hash + Plain> Numbers<T> {
     /// The number of a value of the current page.
     #[inline]
     pub(super) fn code(&mut self, value: T) -> u32 {
@@ -47,8 +49,9 @@ impl<T: Copy + Ord + Hash + Into<Value> + Plain> Numbers<T> {
         };
         if slot.page != self.page {
             slot.page = self.page;
-            let (least, greatest) = self.bounds.unwrap_or((value, value));
-            self.bounds = Some((least.min(value), greatest.max(value)));
+            let coded = (value, slot.code);
+            let [least, greatest] = self.bounds.unwrap_or([coded; 2]);
+            self.bounds = Some([least.min(coded), greatest.max(coded)]);
         }
         slot.code
     }
@@ -57,27 +60,43 @@ impl<T: Copy + Ord + Hash + Into<Value> + Plain> Numbers<T> {
         self.count as usize
     }
 
-    /// Ends a page: what its values lie between.
-    pub(super) fn end_page(&mut self) -> Option<Bounds> {
+    /// The value that has a code.
+    pub(super) fn value(&self, code: u32) -> Value<'_> {
+        T::read_from(&self.plain, code as usize)
+    }
+
+    /// Ends a page: the codes of its least value and its greatest.
+    pub(super) fn end_page(&mut self) -> Option<[u32; 2]> {
         self.page += 1;
-        self.bounds.take().map(|(least, greatest)| Bounds { least: least.into(), greatest: greatest.into() })
+        self.bounds.take().map(|bounds| bounds.map(|(_, code)| code))
     }
 }
 
 /// Numbers as Parquet has them.
 pub(super) trait Plain {
     fn append_to(self, page: &mut Vec<u8>);
+
+    /// The one at this place of a page that has it.
+    fn read_from(page: &[u8], at: usize) -> Value<'static>;
 }
 
 impl Plain for i32 {
     fn append_to(self, page: &mut Vec<u8>) {
         page.extend_from_slice(&self.to_le_bytes());
     }
+
+    fn read_from(page: &[u8], at: usize) -> Value<'static> {
+        Value::Int(page.as_chunks().0.get(at).copied().map_or(0, Self::from_le_bytes))
+    }
 }
 
 impl Plain for i64 {
     fn append_to(self, page: &mut Vec<u8>) {
         page.extend_from_slice(&self.to_le_bytes());
+    }
+
+    fn read_from(page: &[u8], at: usize) -> Value<'static> {
+        Value::Long(page.as_chunks().0.get(at).copied().map_or(0, Self::from_le_bytes))
     }
 }
 
@@ -88,8 +107,8 @@ pub(super) struct Texts {
     hashes: DefaultHashBuilder,
     known: Known,
     page: u32,
-    /// The codes of the least and the greatest.
-    bounds: Option<(u32, u32)>,
+    /// The codes of the page's least and greatest.
+    bounds: Option<[u32; 2]>,
 }
 
 /// The values, one after the other, each behind its length, as a dictionary page has them.
@@ -140,10 +159,10 @@ impl Texts {
         };
         if slot.page != self.page {
             slot.page = self.page;
-            let (least, greatest) = self.bounds.unwrap_or((slot.code, slot.code));
+            let [least, greatest] = self.bounds.unwrap_or([slot.code; 2]);
             let least = if value.is_below(&self.known.get(least)) { slot.code } else { least };
             let greatest = if self.known.get(greatest).is_below(&value) { slot.code } else { greatest };
-            self.bounds = Some((least, greatest));
+            self.bounds = Some([least, greatest]);
         }
         slot.code
     }
@@ -157,10 +176,54 @@ impl Texts {
         &self.known.plain
     }
 
-    /// Ends a page: what its values lie between.
-    pub(super) fn end_page(&mut self) -> Option<Bounds> {
+    /// The value that has a code.
+    pub(super) fn value(&self, code: u32) -> Value<'_> {
+        Value::Bytes(self.known.get(code).bytes)
+    }
+
+    /// Ends a page: the codes of its least value and its greatest.
+    pub(super) fn end_page(&mut self) -> Option<[u32; 2]> {
         self.page += 1;
-        let value = |code| Value::Bytes(self.known.get(code).bytes.into());
-        self.bounds.take().map(|(least, greatest)| Bounds { least: value(least), greatest: value(greatest) })
+        self.bounds.take()
+    }
+}
+
+/// Bytes, and a number that is in the same order as they are: the first seven of them, and how many there are. Where values
+/// are as short, the number is all there is to compare.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Led<'a> {
+    lead: u64,
+    bytes: &'a [u8],
+}
+
+/// How many bytes there are, as a lead says it of all that are longer than what is in it.
+const LONG: u64 = 8;
+
+impl<'a> Led<'a> {
+    /// The bytes of this range.
+    #[inline]
+    pub(super) fn new(data: &'a [u8], range: Range<usize>) -> Self {
+        let bytes = &data[range.clone()];
+        let rest = &data[range.start..];
+        let word = rest.first_chunk::<8>().copied().unwrap_or_else(|| {
+            let mut word = [0; 8];
+            word[..rest.len()].copy_from_slice(rest);
+            word
+        });
+        let known = (bytes.len() as u64).min(LONG);
+        // What stands behind the bytes is not theirs.
+        let theirs = !(u64::MAX >> (8 * known.min(LONG - 1)));
+        Self { lead: u64::from_be_bytes(word) & theirs | known, bytes }
+    }
+
+    /// Whether the lead says it all.
+    #[inline]
+    fn is_short(&self) -> bool {
+        self.lead & 0xff < LONG
+    }
+
+    fn is_below(&self, other: &Self) -> bool {
+        let alike = self.lead == other.lead && !self.is_short();
+        if alike { self.bytes < other.bytes } else { self.lead < other.lead }
     }
 }

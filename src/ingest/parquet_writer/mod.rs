@@ -1,9 +1,9 @@
 //! Rows → one Parquet file in memory.
 //!
-//! Rows are dealt to row groups, by the limits of the file's properties. Columns of whole numbers, dates, times, texts and
-//! bytes that have a dictionary are encoded here (`column.rs`), where most of an ingest's time goes; all others by the
-//! library's writers, with statistics that are worked out here where that is cheaper (`statistics.rs`). Files are those of
-//! the library's `ArrowWriter`, byte for byte: tests hold the two side by side.
+//! Rows are dealt to row groups, by the limits of the file's properties. Columns that have a dictionary are encoded here
+//! (`column.rs`), where most of an ingest's time goes; all others by the library's writers. Files are those of the library's
+//! `ArrowWriter`, byte for byte, as tests hold the two side by side; but where a batch meets both limits of a row group, and
+//! where a bound is cut (`statistics.rs`).
 
 mod column;
 mod distinct;
@@ -19,13 +19,11 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::ParquetMetaData;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
-use parquet::schema::types::ColumnPath;
 use zstd::bulk::Compressor;
 
 use column::{Dictionary, DictionaryColumn};
-use statistics::Pieces;
 
 /// A file that rows are written to.
 pub(super) struct ParquetWriter {
@@ -51,13 +49,11 @@ struct Group {
     first: usize,
 }
 
-/// A column of a row group. Those that the library encodes may be several of the file.
+/// A column of a row group; one with others inside is several of the file.
 enum Column {
     /// Encoded here.
     Dictionary(Box<DictionaryColumn>),
-    /// Encoded by the library, with statistics worked out here.
-    Pieces(Box<ArrowColumnWriter>, Pieces),
-    /// Left to the library.
+    /// Encoded by the library.
     Library(Vec<ArrowColumnWriter>),
 }
 
@@ -65,7 +61,6 @@ impl Column {
     fn encoded_bytes(&self) -> usize {
         match self {
             Self::Dictionary(column) => column.encoded_bytes(),
-            Self::Pieces(writer, _) => writer.get_estimated_total_bytes(),
             Self::Library(writers) => writers.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum(),
         }
     }
@@ -80,11 +75,6 @@ impl Column {
             Self::Dictionary(column) => {
                 let (bytes, described) = column.finish(properties, zstd)?;
                 group.append_column(&bytes, described)
-            }
-            Self::Pieces(writer, pieces) => {
-                let mut chunk = writer.close()?;
-                pieces.complete(chunk.close_mut(), properties)?;
-                chunk.append_to_row_group(group)
             }
             Self::Library(writers) => {
                 writers.into_iter().try_for_each(|writer| writer.close()?.append_to_row_group(group))
@@ -114,13 +104,9 @@ impl Group {
 impl ParquetWriter {
     /// A file of these columns.
     pub(super) fn new(schema: SchemaRef, properties: WriterProperties) -> Result<Self> {
-        let mut told = properties.clone().into_builder();
-        for field in schema.fields().iter().filter(|field| is_worked_out(field, &properties)) {
-            told = told.set_column_statistics_enabled(path(field), EnabledStatistics::None);
-        }
-        let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(told.build()))?;
+        let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties.clone()))?;
         let (file, columns) = writer.into_serialized_writer()?;
-        let zstd = Compressor::new(column::level(&properties).unwrap_or_default())?;
+        let zstd = Compressor::new(column::level(&properties).unwrap_or_default().compression_level())?;
         Ok(Self { file, columns, properties, schema, zstd, rows: Vec::new(), group: None })
     }
 
@@ -129,16 +115,20 @@ impl ParquetWriter {
         self.file.bytes_written() + self.group.as_ref().map_or(0, Group::encoded_bytes)
     }
 
+    /// Whether it has rows.
+    pub(super) fn has_rows(&self) -> bool {
+        !self.rows.is_empty()
+    }
+
     /// Writes rows, to as many row groups as they need.
     pub(super) fn write(&mut self, mut rows: RecordBatch) -> Result<()> {
         while rows.num_rows() > 0 {
             let mut group = self.group.take().map_or_else(|| self.new_group(), Ok)?;
             let taken = group.room(&self.properties).min(rows.num_rows());
-            let part = rows.slice(0, taken);
-            rows = rows.slice(taken, rows.num_rows() - taken);
             if taken > 0 {
                 group.rows += taken;
-                self.rows.push(part);
+                let rest = rows.slice(taken, rows.num_rows() - taken);
+                self.rows.push(std::mem::replace(&mut rows, rest).slice(0, taken));
                 self.write_last(&mut group)?;
             }
             let full = |most: Option<usize>, is: usize| most.is_some_and(|most| is >= most);
@@ -157,24 +147,20 @@ impl ParquetWriter {
     /// Writes the last of the file's batches to its group.
     fn write_last(&mut self, group: &mut Group) -> Result<()> {
         let Some(last) = self.rows.last() else { return Ok(()) };
-        let piece_rows = self.properties.write_batch_size();
         for (at, (field, values)) in self.schema.fields().iter().zip(last.columns()).enumerate() {
             match &mut group.columns[at] {
                 Column::Dictionary(column) => {
-                    if column.write(values, &mut self.zstd)? == Dictionary::Fits {
-                        continue;
+                    if column.write(values, &mut self.zstd)? == Dictionary::Full {
+                        // What was encoded here goes first: it is not needed any more.
+                        group.columns[at] = Column::Library(Vec::new());
+                        let mut writers = vec![self.spared(group, self.leaf(at))?];
+                        for batch in &self.rows[group.first..] {
+                            write_leaves(field, batch.column(at), &mut writers)?;
+                        }
+                        group.columns[at] = Column::Library(writers);
                     }
-                    let (mut writer, mut pieces) = (self.spared(group, self.leaf(at))?, Pieces::default());
-                    for batch in &self.rows[group.first..] {
-                        write_pieces(field, batch.column(at), (&mut writer, &mut pieces), piece_rows)?;
-                    }
-                    group.columns[at] = Column::Pieces(Box::new(writer), pieces);
                 }
-                Column::Pieces(writer, pieces) => write_pieces(field, values, (writer, pieces), piece_rows)?,
-                Column::Library(writers) => {
-                    let leaves = compute_leaves(field, values)?;
-                    leaves.iter().zip(writers).try_for_each(|(leaf, writer)| writer.write(leaf))?;
-                }
+                Column::Library(writers) => write_leaves(field, values, writers)?,
             }
         }
         Ok(())
@@ -188,20 +174,17 @@ impl ParquetWriter {
 
     fn new_group(&self) -> Result<Group> {
         let described = self.file.schema_descr();
-        let ours = column::level(&self.properties).is_some();
         let mut group = Group { columns: Vec::new(), spare: BTreeMap::new(), rows: 0, first: self.rows.len() };
         let mut last_root = None;
         for leaf in 0..described.num_columns() {
             let root = described.get_column_root_idx(leaf);
-            let worked_out = is_worked_out(self.schema.field(root), &self.properties);
-            let column = DictionaryColumn::of(described.column(leaf), &self.properties).filter(|_| ours && worked_out);
-            if let Some(column) = column {
+            let kind = self.schema.field(root).data_type();
+            if let Some(column) = DictionaryColumn::of(kind, described.column(leaf), &self.properties) {
                 group.columns.push(Column::Dictionary(Box::new(column)));
             } else {
                 let writer = self.spared(&mut group, leaf)?;
                 match group.columns.last_mut() {
                     Some(Column::Library(writers)) if last_root == Some(root) => writers.push(writer),
-                    _ if worked_out => group.columns.push(Column::Pieces(Box::new(writer), Pieces::default())),
                     _ => group.columns.push(Column::Library(vec![writer])),
                 }
             }
@@ -239,34 +222,20 @@ impl ParquetWriter {
     }
 }
 
-fn write_pieces(
-    field: &Field,
-    values: &ArrayRef,
-    (writer, pieces): (&mut ArrowColumnWriter, &mut Pieces),
-    piece_rows: usize,
-) -> Result<()> {
-    pieces.look_at(values, piece_rows);
-    compute_leaves(field, values)?.iter().try_for_each(|leaf| writer.write(leaf))
-}
-
-/// Whether the statistics of a column are worked out here.
-fn is_worked_out(field: &Field, properties: &WriterProperties) -> bool {
-    statistics::covers(field.data_type()) && properties.statistics_enabled(&path(field)) == EnabledStatistics::Page
-}
-
-fn path(field: &Field) -> ColumnPath {
-    ColumnPath::new(vec![field.name().clone()])
+fn write_leaves(field: &Field, values: &ArrayRef, writers: &mut [ArrowColumnWriter]) -> Result<()> {
+    compute_leaves(field, values)?.iter().zip(writers).try_for_each(|(leaf, writer)| writer.write(leaf))
 }
 
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        ArrayRef, BinaryArray, Date32Array, Float64Array, Int32Array, Int64Array, StringArray, StructArray,
-        TimestampMicrosecondArray,
+        ArrayRef, BinaryArray, Date32Array, Float64Array, Int32Array, Int64Array, LargeBinaryArray, LargeStringArray,
+        StringArray, StructArray, Time64MicrosecondArray, TimestampMicrosecondArray, TimestampNanosecondArray,
     };
     use arrow::compute::{SortOptions, sort};
     use parquet::basic::{Compression, ZstdLevel};
-    use parquet::file::properties::WriterPropertiesBuilder;
+    use parquet::file::properties::{EnabledStatistics, WriterPropertiesBuilder};
+    use parquet::schema::types::ColumnPath;
     use proptest::prelude::*;
 
     use super::*;
@@ -394,7 +363,6 @@ mod tests {
         writer.write(rows.clone()).expect("written");
         let way = |column: &Column| match column {
             Column::Dictionary(_) => 'd',
-            Column::Pieces(..) => 'p',
             Column::Library(_) => 'l',
         };
         writer.group.iter().flat_map(|group| &group.columns).map(way).collect()
@@ -406,13 +374,36 @@ mod tests {
         let (rows, limit) = (batch(&rows, None), Limit::Rows(1_000));
         let zstd = Compression::ZSTD(ZstdLevel::default());
         let properties = |bytes| properties(50, 10, limit, bytes);
-        assert_eq!(
-            ways(&rows, properties(1 << 20).set_compression(zstd).build()),
-            "plllddldddd",
-            "a filter, chunks, none"
-        );
-        assert_eq!(ways(&rows, properties(1_500).set_compression(zstd).build()), "plllpdlddpp", "full dictionaries");
-        assert_eq!(ways(&rows, properties(1 << 20).build()), "plllpplpppp", "not compressed so");
+        let zstd = |bytes| properties(bytes).set_compression(zstd).build();
+        assert_eq!(ways(&rows, zstd(1 << 20)), "llllddldddd", "a filter, chunks, nothing said");
+        assert_eq!(ways(&rows, zstd(1_500)), "llllldlddll", "full dictionaries");
+        assert_eq!(ways(&rows, properties(1 << 20).build()), "l".repeat(11), "not compressed so");
+    }
+
+    #[test]
+    fn many_values_and_large_arrays_are_those_of_the_library_too() {
+        let distinct = |at: i64| (at * 7_919) % 2_003;
+        let some = |at: i64| (at % 11 != 3).then(|| format!("text number {}", distinct(at)));
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("unique", Arc::new(Int64Array::from_iter_values((0..6_000).map(|at| (at * 7_919) % 6_007)))),
+            ("runs", Arc::new(Int32Array::from_iter_values((0..6_000).map(|at| at / 700)))),
+            ("texts", Arc::new((0..6_000).map(some).collect::<LargeStringArray>())),
+            ("bytes", Arc::new((0..6_000).map(|at| some(at + 5)).collect::<LargeBinaryArray>())),
+            ("time", Arc::new(Time64MicrosecondArray::from_iter_values((0..6_000).map(distinct)))),
+            ("nanos", Arc::new(TimestampNanosecondArray::from_iter_values((0..6_000).map(|at| distinct(at) - 1_000)))),
+        ];
+        let all =
+            RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, values)| (name, values, true)));
+        let all = all.expect("a batch");
+        let batches: Vec<RecordBatch> =
+            [(0, 17), (17, 4_000), (4_017, 1_983)].map(|(from, rows)| all.slice(from, rows)).into();
+        let zstd = Compression::ZSTD(ZstdLevel::default());
+        for page_rows in [20_000, 2_500, 1] {
+            let told =
+                WriterProperties::builder().set_compression(zstd).set_data_page_row_count_limit(page_rows).build();
+            assert_eq!(ways(&all, told.clone()), "d".repeat(6));
+            assert!(ours(&batches, told.clone()) == by_library(&batches, told), "{page_rows}");
+        }
     }
 
     #[test]

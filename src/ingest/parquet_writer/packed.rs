@@ -6,7 +6,7 @@
 /// Numbers in a group.
 const GROUP: usize = 8;
 
-/// Groups that one byte can say there are, and one less, where the library stops.
+/// Groups that one byte can say there are.
 const GROUPS_MAX: u8 = 63;
 
 /// How many bits hold all numbers up to this one.

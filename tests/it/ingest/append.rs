@@ -248,8 +248,9 @@ async fn tables_of_every_version_take_rows() {
 async fn bounds_are_true_and_short() {
     let server = Server::start().await;
     let long = "0123456789abcdefghij";
+    let longer = "zyxw".repeat(50);
     let rows = format!(
-        "{{\"s\":\"{long}\",\"n\":5,\"f\":1.5,\"l\":[1,null]}}\n{{\"s\":\"zz\",\"n\":-3,\"f\":null,\"l\":[]}}\n"
+        "{{\"s\":\"{long}\",\"n\":5,\"f\":1.5,\"l\":[1,null],\"t\":\"{longer}\"}}\n{{\"s\":\"zz\",\"n\":-3,\"f\":null,\"l\":[]}}\n"
     );
     push(&server, "ns/t", &rows).await.expect(200);
     let metadata = metadata(&server, "ns", "t").await;
@@ -266,6 +267,9 @@ async fn bounds_are_true_and_short() {
     );
     assert_eq!(file.null_value_counts().get(&3), Some(&1));
     assert_eq!(file.nan_value_counts().get(&3), Some(&0));
-    assert!(text(file.lower_bounds(), 5).is_none(), "items of lists have no bounds");
+    assert!(text(file.lower_bounds(), 6).is_none(), "items of lists have no bounds");
+    let of_longer = (text(file.lower_bounds(), 5), text(file.upper_bounds(), 5));
+    let wanted = ("\"zyxwzyxwzyxwzyxw\"".to_owned(), "\"zyxwzyxwzyxwzyxx\"".to_owned());
+    assert_eq!(of_longer, (Some(wanted.0), Some(wanted.1)), "also of more than a file's own statistics hold");
     assert_eq!(file.split_offsets(), Some([4].as_slice()));
 }
