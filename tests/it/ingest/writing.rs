@@ -79,6 +79,14 @@ async fn files_and_row_groups_have_the_size_that_is_asked_for() {
         assert_eq!(reader.metadata().file_metadata().num_rows(), file["record-count"].as_i64().expect("a number"));
     }
     assert!(files.iter().any(|(_, reader)| reader.metadata().num_row_groups() > 1));
+    table(&server, "tiny", json!({"write.target-file-size-bytes": "1"})).await;
+    push(&server, "ns/tiny", &lines(3)).await.expect(200);
+    let counts: Vec<i64> = self::files(&server, "tiny")
+        .await
+        .iter()
+        .map(|(file, _)| file["record-count"].as_i64().expect("a number"))
+        .collect();
+    assert_eq!(counts, [3], "no file is without rows");
 }
 
 #[tokio::test(flavor = "multi_thread")]
