@@ -49,8 +49,9 @@
 //! metadata files, `ingest/of_table.rs`); the table grown where rows ask for it (`ingest/evolve.rs`), gathered with the rows
 //! of others for the same table (`ingest/group.rs`), encoded, and committed through [`catalog::append`] with data, manifests
 //! and metadata put in one round. Columns with a dictionary are encoded by code of our own, byte for byte as the library
-//! does it and for half of the time (`ingest/parquet_writer`): two thirds of what an ingest costs was that. Dead letters, and rows for several tables that are to be there together, go through the
-//! queue of one of them and are committed beside its rows (`ingest/beside.rs`).
+//! does it and for half of the time (`ingest/parquet_writer`): two thirds of what an ingest costs was that. Dead letters, and
+//! rows for several tables that are to be there together, go through the queue of one of them and are committed beside its
+//! rows (`ingest/beside.rs`).
 
 pub mod app;
 pub mod auth;

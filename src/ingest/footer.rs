@@ -1,9 +1,9 @@
 //! What a data file holds, as its manifest entry says: counts, sizes and bounds, from the Parquet footer.
 //!
 //! Engines skip files by these, so each must be true or absent. A bound is void where any row group has no statistics, or
-//! has cut ones where they are to be the values themselves; texts and bytes are cut to as many code points or bytes as the table says (16), the upper bound then raised to the next
-//! one there is, and left out where there is none; a bound is never NaN. Columns inside lists and maps have counts but no
-//! bounds.
+//! has cut ones where they are to be the values themselves; texts and bytes are cut to as many code points or bytes as the
+//! table says (16), the upper bound then raised to the next one there is, and left out where there is none; a bound is never
+//! NaN. Columns inside lists and maps have counts but no bounds.
 
 use std::collections::HashMap;
 

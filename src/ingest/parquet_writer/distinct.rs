@@ -25,7 +25,6 @@ pub(super) struct Numbers<T> {
     hashes: DefaultHashBuilder,
     /// The numbers one after the other, as a dictionary page has them.
     pub(super) plain: Vec<u8>,
-    count: u32,
     page: u32,
     /// The least number of the page and the greatest, and their codes.
     bounds: Option<[(T, u32); 2]>,
@@ -41,10 +40,10 @@ impl<T: Copy + Ord + Hash + Plain> Numbers<T> {
         let slot = match found {
             Entry::Occupied(slot) => slot.into_mut(),
             Entry::Vacant(free) => {
+                let code = u32::try_from(self.plain.len() / size_of::<T>()).unwrap_or(u32::MAX);
                 value.append_to(&mut self.plain);
-                self.count += 1;
                 // No page has it yet, not even the first.
-                free.insert(Slot { key: value, code: self.count - 1, page: u32::MAX }).into_mut()
+                free.insert(Slot { key: value, code, page: u32::MAX }).into_mut()
             }
         };
         if slot.page != self.page {
@@ -57,7 +56,7 @@ impl<T: Copy + Ord + Hash + Plain> Numbers<T> {
     }
 
     pub(super) fn count(&self) -> usize {
-        self.count as usize
+        self.plain.len() / size_of::<T>()
     }
 
     /// The value that has a code.

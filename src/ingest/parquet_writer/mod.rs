@@ -19,7 +19,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::ParquetMetaData;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterPropertiesPtr};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use zstd::bulk::Compressor;
 
@@ -29,7 +29,7 @@ use column::{Dictionary, DictionaryColumn};
 pub(super) struct ParquetWriter {
     file: SerializedFileWriter<Vec<u8>>,
     columns: ArrowRowGroupWriterFactory,
-    properties: WriterProperties,
+    properties: WriterPropertiesPtr,
     schema: SchemaRef,
     /// Compresses the pages of columns that are encoded here.
     zstd: Compressor<'static>,
@@ -104,8 +104,9 @@ impl Group {
 impl ParquetWriter {
     /// A file of these columns.
     pub(super) fn new(schema: SchemaRef, properties: WriterProperties) -> Result<Self> {
-        let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties.clone()))?;
+        let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties))?;
         let (file, columns) = writer.into_serialized_writer()?;
+        let properties = Arc::clone(file.properties());
         let zstd = Compressor::new(column::level(&properties).unwrap_or_default().compression_level())?;
         Ok(Self { file, columns, properties, schema, zstd, rows: Vec::new(), group: None })
     }

@@ -4,6 +4,7 @@
 //! `shortened.rs` does it, where the library knows no character or byte to raise or leaves zeros behind one.
 
 use parquet::basic::{BoundaryOrder, ConvertedType, LogicalType, Type};
+use parquet::data_type::{ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::errors::Result;
 use parquet::file::metadata::{ColumnChunkMetaData, ColumnChunkMetaDataBuilder, ColumnIndexBuilder, LevelHistogram};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
@@ -80,40 +81,30 @@ fn whole(pages: &[Page<'_>], of: &ColumnDescriptor, most: Option<usize>) -> Stat
     let bounds = pages.iter().filter_map(|page| page.bounds).reduce(Bounds::with);
     let old = of.sort_order().is_signed();
     match bounds {
-        None => nothing(of, nulls, old),
+        None => match of.physical_type() {
+            Type::INT32 => said::<Int32Type>(None, nulls, old).into(),
+            Type::INT64 => said::<Int64Type>(None, nulls, old).into(),
+            _ => said::<ByteArrayType>(None, nulls, old).into(),
+        },
         Some(Bounds { least: Value::Int(least), greatest: Value::Int(greatest) }) => {
-            let said = ValueStatistics::new(Some(least), Some(greatest), None, nulls, false);
-            Statistics::Int32(said.with_backwards_compatible_min_max(old))
+            said::<Int32Type>(Some((least, greatest)), nulls, old).into()
         }
         Some(Bounds { least: Value::Long(least), greatest: Value::Long(greatest) }) => {
-            let said = ValueStatistics::new(Some(least), Some(greatest), None, nulls, false);
-            Statistics::Int64(said.with_backwards_compatible_min_max(old))
+            said::<Int64Type>(Some((least, greatest)), nulls, old).into()
         }
         Some(Bounds { least, greatest }) => {
             let (least, exact_least) = least.at_most(most, is_text(of));
             let (greatest, exact_greatest) = greatest.at_least(most, is_text(of));
-            let said = ValueStatistics::new(Some(least.into()), Some(greatest.into()), None, nulls, old);
-            Statistics::ByteArray(said.with_min_is_exact(exact_least).with_max_is_exact(exact_greatest))
+            let said = said::<ByteArrayType>(Some((least.into(), greatest.into())), nulls, old);
+            said.with_min_is_exact(exact_least).with_max_is_exact(exact_greatest).into()
         }
     }
 }
 
-/// What a chunk of nulls says.
-fn nothing(of: &ColumnDescriptor, nulls: Option<u64>, old: bool) -> Statistics {
-    match of.physical_type() {
-        Type::INT32 => {
-            let said = ValueStatistics::<i32>::new(None, None, None, nulls, false);
-            Statistics::Int32(said.with_backwards_compatible_min_max(old))
-        }
-        Type::INT64 => {
-            let said = ValueStatistics::<i64>::new(None, None, None, nulls, false);
-            Statistics::Int64(said.with_backwards_compatible_min_max(old))
-        }
-        _ => {
-            let said = ValueStatistics::new(None, None, None, nulls, false);
-            Statistics::ByteArray(said.with_backwards_compatible_min_max(old))
-        }
-    }
+/// `old`: whether the fields that bounds had before there were orders of columns say them too.
+fn said<T: DataType>(bounds: Option<(T::T, T::T)>, nulls: Option<u64>, old: bool) -> ValueStatistics<T::T> {
+    let (least, greatest) = bounds.unzip();
+    ValueStatistics::new(least, greatest, None, nulls, false).with_backwards_compatible_min_max(old)
 }
 
 /// What is said of each page.
